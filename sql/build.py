@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CREATED = re.compile(r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|VIEW)\s+([\w.]+)", re.M | re.I)
+CREATED = re.compile(r"^\s*CREATE (?:OR REPLACE )?(?:FUNCTION|VIEW) ([\w.]+)", re.M | re.I)
 
 
 class BuildError(Exception):
@@ -25,14 +25,15 @@ def build(root: Path = ROOT) -> str:
     sql = root / "sql"
     version = read_version(root)
     migrations = sorted((sql / "migrations").glob("*.sql"))
-    check_numbers(migrations)
+    check_migrations(migrations)
     check_frozen(sql / "migrations")
-    objects = [*sorted((sql / "functions").rglob("*.sql")), *sorted((sql / "views").rglob("*.sql"))]
+    objects = [*sorted(sql.glob("functions/**/*.sql")), *sorted(sql.glob("views/**/*.sql"))]
     for path in objects:
         check_object(path)
+    begin = [read(sql / name) for name in ("install/begin.sql", "roles.sql", "install/owner.sql")]
     parts = [part(path, sql, version) for path in (*migrations, *objects)]
-    begin, end = (read(sql / "install" / name) for name in ("begin.sql", "end.sql"))
-    return "\n".join([begin, *parts, end]).replace("@VERSION@", version)
+    end = read(sql / "install/end.sql")
+    return "\n".join([*begin, *parts, end]).replace("@VERSION@", version)
 
 
 def read_version(root: Path) -> str:
@@ -47,18 +48,16 @@ def read_version(root: Path) -> str:
 def read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BuildError(f"{path}: not UTF-8: {error}") from None
-    except FileNotFoundError:
-        raise BuildError(f"{path}: missing") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildError(f"{path}: {error}") from None
 
 
-def check_numbers(migrations: list[Path]) -> None:
+def check_migrations(migrations: list[Path]) -> None:
     for number, path in enumerate(migrations, start=1):
         if not re.fullmatch(rf"{number:04}_[a-z0-9_]+\.sql", path.name):
-            raise BuildError(f"{path}: expected the name {number:04}_<words>.sql")
+            raise BuildError(f"{path}: the next migration is {number:04}_<words>.sql")
         if "@VERSION@" in read(path):
-            raise BuildError(f"{path}: a migration is immutable and must not name @VERSION@")
+            raise BuildError(f"{path}: @VERSION@ would change a migration with each release")
 
 
 def check_frozen(folder: Path) -> None:
@@ -66,14 +65,15 @@ def check_frozen(folder: Path) -> None:
     for line in read(folder / "frozen.sha256").splitlines():
         checksum, name = line.split()
         if sha256(read(folder / name)) != checksum:
-            raise BuildError(f"{folder / name}: released and frozen, but changed; add a migration")
+            raise BuildError(f"{folder / name}: released, so it must not change; add another")
 
 
 def check_object(path: Path) -> None:
     expected = f"{path.parent.name}.{path.stem}"
     created = CREATED.findall(read(path))
     if created != [expected]:
-        raise BuildError(f"{path}: creates {created or 'nothing'}, expected only {expected}")
+        found = ", ".join(created) or "nothing"
+        raise BuildError(f"{path}: must create {expected} and nothing else, creates {found}")
 
 
 def part(path: Path, sql: Path, version: str) -> str:
@@ -83,7 +83,7 @@ def part(path: Path, sql: Path, version: str) -> str:
     if re.search(r"^\s*\\", body, re.M):
         raise BuildError(f"{path}: contains a psql backslash command")
     return f"""\
-SELECT flow_signal.apply_part(
+CALL flow_signal.apply_part(
     p_part => '{path.relative_to(sql).as_posix()}',
     p_checksum => '{sha256(body)}',
     p_once => {"true" if path.parent.name == "migrations" else "false"},

