@@ -1,0 +1,50 @@
+-- locks: the head of the line, or its place while there is none, until the transaction ends
+CREATE OR REPLACE FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text, p_alone boolean)
+RETURNS boolean
+LANGUAGE plpgsql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    -- longer than any step key that a caller can have
+    v_place_holder CONSTANT text := repeat('-', 257) || p_signal_name;
+BEGIN
+    LOOP
+        IF p_alone THEN
+            PERFORM
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id
+                AND w.signal_name = p_signal_name COLLATE "C"
+                AND w.place = 'head'
+            FOR UPDATE;
+        ELSE
+            PERFORM
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id
+                AND w.signal_name = p_signal_name COLLATE "C"
+                AND w.place = 'head'
+            FOR KEY SHARE;
+        END IF;
+        IF FOUND THEN
+            RETURN true;
+        END IF;
+
+        -- Nobody ever sees this row, but until we commit its key makes others wait.
+        INSERT INTO flow_signal.flow_signal_waiters (
+            run_id, step_key, signal_name, place, created_at
+        )
+        VALUES (p_run_id, v_place_holder, p_signal_name, 'head', '-infinity')
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            DELETE FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id AND w.step_key = v_place_holder COLLATE "C";
+            RETURN false;
+        END IF;
+    END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal.hold_line(uuid, text, boolean) FROM public;
+COMMENT ON FUNCTION flow_signal.hold_line(uuid, text, boolean) IS
+'Waits for those who hold the line (run, signal) and holds it until the transaction ends: p_alone '
+'against everybody, else only against those who hold it alone. Returns whether the line has a head.';

@@ -1,0 +1,93 @@
+-- since: 1.0 | role: sender | raises: 22004 22023 22P02 WS002 WS003 0A000
+-- locks: the waiter; where none is live, or with a delivery id, the line alone and then the waiter
+CREATE OR REPLACE FUNCTION flow_signal_v1.deliver_signal(
+    p_run_id uuid,
+    p_signal_name text,
+    p_payload_json text DEFAULT NULL,
+    p_delivery_id text DEFAULT NULL,
+    p_buffer_until timestamptz DEFAULT NULL
+)
+RETURNS flow_signal_v1.delivery
+LANGUAGE plpgsql
+VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    v_payload json;
+    v_waiter record;
+    v_verdict flow_signal_v1.delivery;
+    v_now timestamptz;
+BEGIN
+    IF p_run_id IS NULL THEN
+        PERFORM flow_signal.refuse_null('run id');
+    ELSIF flow_signal.is_name(p_signal_name) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('signal name', p_signal_name);
+    ELSIF NOT flow_signal.is_name(p_delivery_id) THEN
+        PERFORM flow_signal.refuse_name('delivery id', p_delivery_id);
+    ELSIF NOT flow_signal.is_instant(p_buffer_until) THEN
+        PERFORM flow_signal.refuse_instant('buffer time', p_buffer_until);
+    -- A waiter that was committed after the snapshot would be not_found.
+    ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+        PERFORM flow_signal.refuse_isolation('deliver_signal');
+    END IF;
+    IF p_payload_json IS NOT NULL THEN
+        v_payload := flow_signal.to_payload(p_payload_json);
+    END IF;
+
+    IF p_delivery_id IS NULL THEN
+        -- The head of the line, unless somebody older waits behind it; else who waits longest.
+        SELECT w.step_key, w.expires_at
+        INTO v_waiter
+        FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.run_id = p_run_id
+            AND w.signal_name = p_signal_name COLLATE "C"
+            AND w.place = 'head'
+            AND w.delivered_at IS NULL
+            AND w.expired_at IS NULL
+            AND NOT EXISTS (
+                SELECT FROM flow_signal.flow_signal_waiters AS o
+                WHERE o.run_id = p_run_id
+                    AND o.signal_name = p_signal_name COLLATE "C"
+                    AND o.place = 'waiting'
+                    AND (o.created_at, o.step_key) < (w.created_at, w.step_key)
+            )
+        FOR NO KEY UPDATE OF w;
+        IF NOT FOUND THEN
+            SELECT w.step_key, w.expires_at
+            INTO v_waiter
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id
+                AND w.signal_name = p_signal_name COLLATE "C"
+                AND w.place = 'waiting'
+            ORDER BY w.created_at, w.step_key
+            LIMIT 1
+            FOR NO KEY UPDATE;
+        END IF;
+        v_now := clock_timestamp();
+        IF FOUND AND (v_waiter.expires_at IS NULL OR v_waiter.expires_at > v_now) THEN
+            PERFORM flow_signal.record_delivery(p_run_id, v_waiter.step_key, v_payload, NULL, v_now);
+            RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)::flow_signal_v1.delivery;
+        END IF;
+
+        -- Nobody to deliver to, nothing to keep, and no other transaction that could change that.
+        IF NOT FOUND AND (p_buffer_until <= v_now) IS NOT FALSE
+            AND pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) THEN
+            v_verdict := flow_signal.read_verdict(p_run_id, p_signal_name);
+            IF v_verdict.status IS NOT NULL THEN
+                RETURN v_verdict;
+            END IF;
+        END IF;
+    END IF;
+    RETURN flow_signal.settle_signal(p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until);
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal_v1.deliver_signal(uuid, text, text, text, timestamptz) FROM public;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.deliver_signal(uuid, text, text, text, timestamptz)
+TO flow_signal_sender;
+COMMENT ON FUNCTION flow_signal_v1.deliver_signal(uuid, text, text, text, timestamptz) IS
+'Sends a signal to a run: its oldest live waiter of that name gets the payload. Says what became of it: '
+'delivered, already_delivered, expired, buffered or not_found. p_payload_json: JSON text, at most 1 MiB. '
+'p_delivery_id: a repeat under the same id reaches no second waiter and gets the first answer. '
+'p_buffer_until: while nobody waits, keep the signal for the next waiter until then.';

@@ -1,0 +1,37 @@
+-- since: 1.0 | role: engine | raises: 22004 22023
+-- locks: the waiter
+CREATE OR REPLACE FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text)
+RETURNS SETOF flow_signal_v1.waiter
+LANGUAGE plpgsql
+VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    v_waiter flow_signal.flow_signal_waiters;
+BEGIN
+    IF p_run_id IS NULL THEN
+        PERFORM flow_signal.refuse_null('run id');
+    ELSIF flow_signal.is_name(p_step_key) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('step key', p_step_key);
+    END IF;
+
+    DELETE FROM flow_signal.flow_signal_waiters AS w
+    WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
+    RETURNING w.* INTO v_waiter;
+    IF FOUND THEN
+        RETURN NEXT (
+            v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name,
+            flow_signal.waiter_state(
+                v_waiter.delivered_at, v_waiter.expired_at, v_waiter.expires_at, clock_timestamp()
+            ),
+            v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at, v_waiter.payload_json
+        )::flow_signal_v1.waiter;
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) FROM public;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) TO flow_signal_engine;
+COMMENT ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) IS
+'Forgets a waiter and returns what it was, with a payload that came at the last moment; no row when there is none.';

@@ -1,0 +1,76 @@
+-- From here on everything is made as, and owned by, flow_signal_owner; where that role does not
+-- exist or the installer may not act as it, by the installing role.
+DO $owner$
+DECLARE
+    v_owner text := current_user;
+    v_schema record;
+BEGIN
+    IF to_regrole('flow_signal_owner') IS NOT NULL
+        AND pg_has_role(current_user, 'flow_signal_owner', 'MEMBER') THEN
+        v_owner := 'flow_signal_owner';
+    END IF;
+    FOR v_schema IN
+        SELECT n.nspname, pg_get_userbyid(n.nspowner) AS owner
+        FROM pg_namespace AS n
+        WHERE n.nspname IN ('flow_signal', 'flow_signal_v1')
+    LOOP
+        IF v_schema.owner <> v_owner THEN
+            RAISE EXCEPTION USING
+                ERRCODE = '42501',
+                MESSAGE = format('schema %I belongs to %I', v_schema.nspname, v_schema.owner),
+                DETAIL = format('this script would install as %I and replaces only what that role owns',
+                    v_owner),
+                HINT = 'install as the owner of the schema, or move the schema out of the way';
+        END IF;
+    END LOOP;
+    EXECUTE format('CREATE SCHEMA IF NOT EXISTS flow_signal AUTHORIZATION %I', v_owner);
+    EXECUTE format('CREATE SCHEMA IF NOT EXISTS flow_signal_v1 AUTHORIZATION %I', v_owner);
+    PERFORM set_config('role', v_owner, true);
+    IF v_owner <> 'flow_signal_owner' THEN
+        RAISE NOTICE 'flow-signal: installing into role %, which alone may use it', v_owner;
+    END IF;
+END
+$owner$;
+
+CREATE TABLE IF NOT EXISTS flow_signal.ledger (
+    part text PRIMARY KEY,
+    checksum text NOT NULL,
+    release text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE flow_signal.ledger IS
+'The parts of the installation script that were applied, each with the SHA-256 of its text.';
+
+CREATE PROCEDURE flow_signal.apply_part(
+    p_part text, p_checksum text, p_once boolean, p_sql text
+)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $procedure$
+DECLARE
+    v_known text := (SELECT l.checksum FROM flow_signal.ledger AS l WHERE l.part = p_part);
+BEGIN
+    IF current_user <> 'flow_signal_owner' AND NOT p_once THEN
+        -- There are no roles to grant to. Once there are, the checksum differs.
+        p_sql := regexp_replace(p_sql, '^GRANT [^;]*\sTO flow_signal_[a-z, ]+;$', '', 'gw');
+        p_checksum := p_checksum || ' without grants';
+    END IF;
+    IF v_known = p_checksum THEN
+        RETURN;
+    ELSIF p_once AND v_known IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '55000',
+            MESSAGE = format('%s was changed after it had been applied here', p_part),
+            DETAIL = format('the database has checksum %s, the script %s', v_known, p_checksum),
+            HINT = 'use the script of an official release: a migration never changes';
+    END IF;
+    EXECUTE p_sql;
+    INSERT INTO flow_signal.ledger AS l (part, checksum, release)
+    VALUES (p_part, p_checksum, '@VERSION@')
+    ON CONFLICT (part) DO UPDATE
+    SET checksum = excluded.checksum, release = excluded.release, applied_at = excluded.applied_at;
+    RAISE NOTICE 'flow-signal: % %', p_part,
+        CASE WHEN v_known IS NULL THEN 'installed' ELSE 'replaced' END;
+END
+$procedure$;
+REVOKE ALL ON PROCEDURE flow_signal.apply_part FROM public;
