@@ -13,8 +13,8 @@ export FLOW_SIGNAL_PG_BIN := $(PG_BIN)
 endif
 
 # T names files or folders of tests; without it, all.
-SQL_TESTS := $(if $(T),$(filter tests_sql/%,$(T)),tests_sql)
-PY_TESTS := $(if $(T),$(filter tests_py/%,$(T)),tests_py)
+SQL_TESTS := $(if $(T),$(filter tests_sql tests_sql/%,$(T)),tests_sql)
+PY_TESTS := $(if $(T),$(filter tests_py tests_py/%,$(T)),tests_py)
 
 .PHONY: help
 help:  ## Print this help
