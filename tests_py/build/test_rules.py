@@ -181,7 +181,7 @@ def test_the_command_writes_the_script_to_a_file_or_to_standard_output(tmp_path:
 def test_the_command_names_what_is_wrong_and_writes_nothing(root: Path) -> None:
     write(root / "sql/build.py", (ROOT / "sql/build.py").read_bytes())
     (root / "sql/functions/flow_signal/zeta.sql").write_text("SELECT 1;\n")
-    command = [sys.executable, root / "sql/build.py", "-o", root / "out.sql"]
+    command: list[str | Path] = [sys.executable, root / "sql/build.py", "-o", root / "out.sql"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith("sql/build.py: ")

@@ -1,0 +1,111 @@
+"""The installation script on a server: it installs, and run again it changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from flow_signal.embedded import EmbeddedServer
+from sql.build import ROOT, build, read_version
+
+MIGRATION = "sql/migrations/0001_waiters.sql"
+FUNCTION = "sql/functions/flow_signal_v1/version.sql"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy of the parts, to be changed."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "sql", tmp_path / "sql")
+    return tmp_path
+
+
+@pytest.fixture
+def empty_database(server: EmbeddedServer) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server.conninfo(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield server.conninfo(name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def run(script: str, conninfo: str) -> list[str]:
+    """Run the script and return the messages of its notices."""
+    messages: list[str] = []
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.add_notice_handler(lambda notice: messages.append(notice.message_primary or ""))
+        connection.execute(script.encode())
+    return messages
+
+
+def snapshot(server: EmbeddedServer, conninfo: str) -> str:
+    """Everything in the database, with owners, grants, comments and the rows of the ledger."""
+    command: list[str | Path] = [server.bin_dir / "pg_dump", "--dbname", conninfo]
+    dump = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    # The key of \\restrict differs from dump to dump.
+    return "\n".join(line for line in dump.splitlines() if "restrict" not in line)
+
+
+def test_run_again_it_changes_nothing(server: EmbeddedServer, database: str) -> None:
+    before = snapshot(server, database)
+    assert "CREATE FUNCTION flow_signal_v1.version" in before
+    messages = run(build(), database)
+    assert snapshot(server, database) == before
+    assert [message for message in messages if "installed" in message or "replaced" in message] == [messages[-1]], (
+        "no part was applied"
+    )
+
+
+def test_psql_installs_what_the_wrapper_installs(server: EmbeddedServer, database: str, empty_database: str) -> None:
+    command: list[str | Path] = [server.bin_dir / "psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", empty_database]
+    subprocess.run(command, input=build(), check=True, capture_output=True, encoding="utf-8")
+    assert without_times(snapshot(server, empty_database)) == without_times(snapshot(server, database))
+
+
+def without_times(dump: str) -> list[str]:
+    """The rows of the ledger end with the time when a part was applied."""
+    return [line.rpartition("\t")[0] or line for line in dump.splitlines()]
+
+
+def test_a_changed_function_is_replaced(sources: Path, database: str) -> None:
+    path = sources / FUNCTION
+    path.write_text(path.read_text() + "COMMENT ON FUNCTION flow_signal_v1.version IS 'changed';\n")
+    messages = run(build(sources), database)
+    assert [message for message in messages if message.endswith("replaced")] == [
+        "flow-signal: functions/flow_signal_v1/version.sql replaced"
+    ]
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "SELECT obj_description('flow_signal_v1.version'::regproc, 'pg_proc'), flow_signal_v1.version()"
+        ).fetchone()
+    assert row == ("changed", read_version(ROOT))
+
+
+def test_a_changed_migration_is_refused_and_nothing_else_is_applied(
+    server: EmbeddedServer, sources: Path, database: str
+) -> None:
+    before = snapshot(server, database)
+    for name in (MIGRATION, FUNCTION):
+        path = sources / name
+        path.write_text(path.read_text() + "-- changed\n")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"migrations/0001_waiters\.sql was changed"):
+        run(build(sources), database)
+    assert snapshot(server, database) == before
+
+
+def test_a_part_that_fails_leaves_an_empty_database_empty(
+    server: EmbeddedServer, sources: Path, empty_database: str
+) -> None:
+    before = snapshot(server, empty_database)
+    path = sources / FUNCTION
+    path.write_text(path.read_text() + "SELECT 1 / 0;\n")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        run(build(sources), empty_database)
+    assert snapshot(server, empty_database) == before
