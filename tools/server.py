@@ -11,7 +11,6 @@ from pathlib import Path
 import psycopg
 
 from flow_signal.embedded import EmbeddedServer
-from flow_signal.migrate import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "flow_signal_template"
@@ -25,5 +24,6 @@ def template_server(bin_dir: Path | None = None) -> Iterator[EmbeddedServer]:
     with EmbeddedServer(bin_dir=bin_dir) as server:
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {TEMPLATE}")
-        migrate(server.conninfo(TEMPLATE))
+        with psycopg.connect(server.conninfo(TEMPLATE), autocommit=True) as connection:
+            connection.execute(script.read_bytes())
         yield server
