@@ -14,12 +14,9 @@ CREATE TABLE flow_signal.flow_signal_waiters (
     wake_channel text COLLATE "C",
     queue text COLLATE "C",
     payload_json json,
-    CONSTRAINT flow_signal_waiters_pkey PRIMARY KEY (run_id, step_key),
-    CONSTRAINT flow_signal_waiters_place_check
-    CHECK (place IN ('head', 'waiting', 'delivered', 'expired')),
-    CONSTRAINT flow_signal_waiters_settled_check
-    CHECK (delivered_at IS NULL OR expired_at IS NULL AND (expires_at IS NULL OR delivered_at < expires_at))
-);
+    CONSTRAINT flow_signal_waiters_pkey PRIMARY KEY (run_id, step_key)
+)
+WITH (fillfactor = 70);
 
 CREATE UNIQUE INDEX flow_signal_waiters_head_key
 ON flow_signal.flow_signal_waiters (run_id, signal_name)

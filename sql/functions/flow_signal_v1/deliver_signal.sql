@@ -16,6 +16,7 @@ SET enable_seqscan = off
 AS $function$
 DECLARE
     v_payload json;
+    v_detail text;
     v_waiter record;
     v_verdict flow_signal_v1.delivery;
     v_now timestamptz;
@@ -33,12 +34,21 @@ BEGIN
         PERFORM flow_signal.refuse_isolation('deliver_signal');
     END IF;
     IF p_payload_json IS NOT NULL THEN
-        v_payload := flow_signal.to_payload(p_payload_json);
+        IF octet_length(p_payload_json) > 1048576 THEN
+            PERFORM flow_signal.refuse_payload(p_payload_json, NULL);
+        END IF;
+        BEGIN
+            v_payload := p_payload_json::json;
+        EXCEPTION
+            WHEN invalid_text_representation THEN
+                GET STACKED DIAGNOSTICS v_detail = PG_EXCEPTION_DETAIL;
+                PERFORM flow_signal.refuse_payload(p_payload_json, v_detail);
+        END;
     END IF;
 
     IF p_delivery_id IS NULL THEN
         -- The head of the line, unless somebody older waits behind it; else who waits longest.
-        SELECT w.step_key, w.expires_at
+        SELECT w.step_key, w.expires_at, w.wake_channel
         INTO v_waiter
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = p_run_id
@@ -55,7 +65,7 @@ BEGIN
             )
         FOR NO KEY UPDATE OF w;
         IF NOT FOUND THEN
-            SELECT w.step_key, w.expires_at
+            SELECT w.step_key, w.expires_at, w.wake_channel
             INTO v_waiter
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
@@ -67,7 +77,16 @@ BEGIN
         END IF;
         v_now := clock_timestamp();
         IF FOUND AND (v_waiter.expires_at IS NULL OR v_waiter.expires_at > v_now) THEN
-            PERFORM flow_signal.record_delivery(p_run_id, v_waiter.step_key, v_payload, NULL, v_now);
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET
+                delivered_at = v_now,
+                payload_json = v_payload,
+                due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END,
+                place = CASE w.place WHEN 'head' THEN w.place ELSE 'delivered' END
+            WHERE w.run_id = p_run_id AND w.step_key = v_waiter.step_key;
+            IF v_waiter.wake_channel IS NOT NULL THEN
+                PERFORM pg_notify(v_waiter.wake_channel, p_run_id || '/' || v_waiter.step_key);
+            END IF;
             RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)::flow_signal_v1.delivery;
         END IF;
 
