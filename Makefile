@@ -31,14 +31,20 @@ test: .venv/dev.stamp $(SCRIPT) $(if $(SQL_TESTS),.tools/pg_prove .tools/pgtap.s
 	$(if $(PY_TESTS),$(PYTHON_BIN)/python -m pytest $(PY_TESTS))
 
 .PHONY: lint
-lint: .venv/dev.stamp $(SCRIPT)  ## Check the SQL and the Python, changing nothing
-	$(PYTHON_BIN)/sqlfluff lint $(SQL)
+lint: lint-sql lint-python  ## Check the SQL and the Python, changing nothing
+
+.PHONY: lint-sql
+lint-sql: .venv/dev.stamp $(SCRIPT)
 	tools/run_pgspot
 	$(PYTHON_BIN)/python -m tools.check_plpgsql
+	$(PYTHON_BIN)/sqlfluff lint $(SQL)
+
+.PHONY: lint-python
+lint-python: .venv/dev.stamp
+	$(PYTHON_BIN)/python python_wrapper/generate_sync.py --check
 	$(PYTHON_BIN)/ruff check
 	$(PYTHON_BIN)/ruff format --check
 	$(PYTHON_BIN)/mypy
-	$(PYTHON_BIN)/python python_wrapper/generate_sync.py --check
 
 .PHONY: format
 format: .venv/dev.stamp  ## Lay out the SQL and the Python as lint wants them

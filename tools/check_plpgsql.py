@@ -16,6 +16,14 @@ from tools.server import TEMPLATE, template_server
 
 PACKAGE = "postgresql-15-plpgsql-check"
 
+# Not findings: version 2.3 does not follow CONTINUE and EXIT through a LOOP and misreads what
+# comes behind; and VOLATILE is right where each query of a function needs a snapshot of its own.
+IGNORED = [
+    "unreachable code",
+    "control reached end of function without RETURN",
+    "routine is marked as VOLATILE, should be STABLE",
+]
+
 FINDINGS = """
 SELECT p.oid::regprocedure, f.lineno, f.level, f.message, f.detail, f.hint
 FROM pg_proc AS p
@@ -29,6 +37,7 @@ CROSS JOIN plpgsql_check_function_tb(
     security_warnings => true
 ) AS f
 WHERE p.pronamespace IN ('flow_signal'::regnamespace, 'flow_signal_v1'::regnamespace)
+    AND f.message <> ALL (%s)
 ORDER BY 1, 2
 """
 
@@ -52,9 +61,13 @@ def main() -> int:
         psycopg.connect(server.conninfo(TEMPLATE), autocommit=True) as connection,
     ):
         connection.execute("CREATE EXTENSION plpgsql_check")
-        findings = connection.execute(FINDINGS).fetchall()
+        findings = connection.execute(FINDINGS, [IGNORED]).fetchall()
     for function, line, level, *texts in findings:
         print(f"{function} line {line}: {level}: {'; '.join(filter(None, texts))}")
+    if findings:
+        print(
+            "Lines count from the line of AS. A function that always raises runs during the check if it is IMMUTABLE: make it STABLE."
+        )
     print(f"plpgsql_check: {len(findings)} findings")
     return 1 if findings else 0
 
