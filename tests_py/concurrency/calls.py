@@ -1,0 +1,97 @@
+"""The calls that the tests let race, each with its answer in a few words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+GO = "go"
+"""The signal name, where a test needs only one."""
+
+Row = tuple[Any, ...]
+
+REGISTER = """
+SELECT w.state, w.signal_name, w.payload_json::text
+FROM flow_signal_v1.register_waiter(
+    p_run_id => %(run)s, p_step_key => %(step)s, p_signal_name => %(signal)s, p_expires_at => %(until)s,
+    p_wake_channel => %(channel)s
+) AS w
+"""
+DELIVER = """
+SELECT d.status, d.step_key, d.replayed
+FROM flow_signal_v1.deliver_signal(
+    p_run_id => %(run)s, p_signal_name => %(signal)s, p_payload_json => %(payload)s,
+    p_delivery_id => %(id)s, p_buffer_until => %(buffer_until)s
+) AS d
+"""
+GET = """
+SELECT w.state, w.signal_name, w.payload_json::text
+FROM flow_signal_v1.get_waiter(p_run_id => %(run)s, p_step_key => %(step)s) AS w
+"""
+REMOVE = """
+SELECT w.state, w.signal_name, w.payload_json::text
+FROM flow_signal_v1.remove_waiter(p_run_id => %(run)s, p_step_key => %(step)s) AS w
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A statement that calls one function, and how its row reads as an answer.
+
+    The answer of register, get and remove: state, payload, signal if it is not GO; `none` for no row.
+    The answer of deliver: `replayed`, status, step.
+    """
+
+    statement: str
+    values: Mapping[str, Any]
+    answer: Callable[[Row | None], str]
+
+
+def waiter_answer(row: Row | None) -> str:
+    if row is None:
+        return "none"
+    state, signal, payload = row
+    words = [state, json.loads(payload) if payload else None, None if signal == GO else f"for {signal}"]
+    return " ".join(str(word) for word in words if word is not None)
+
+
+def delivery_answer(row: Row | None) -> str:
+    assert row
+    status, step, replayed = row
+    return " ".join(word for word in ("replayed" if replayed else None, status, step) if word)
+
+
+class Run:
+    """A run of a workflow, and the calls that concern it."""
+
+    def __init__(self) -> None:
+        self.id: UUID = uuid4()
+
+    def register(
+        self, step: str, signal: str = GO, *, until: datetime | None = None, channel: str | None = None
+    ) -> Call:
+        values = {"run": self.id, "step": step, "signal": signal, "until": until, "channel": channel}
+        return Call(REGISTER, values, waiter_answer)
+
+    def deliver(
+        self, payload: str, signal: str = GO, *, id: str | None = None, buffer_until: datetime | None = None
+    ) -> Call:
+        """Send the payload, a plain word."""
+        values = {
+            "run": self.id,
+            "signal": signal,
+            "payload": json.dumps(payload),
+            "id": id,
+            "buffer_until": buffer_until,
+        }
+        return Call(DELIVER, values, delivery_answer)
+
+    def get(self, step: str) -> Call:
+        return Call(GET, {"run": self.id, "step": step}, waiter_answer)
+
+    def remove(self, step: str) -> Call:
+        return Call(REMOVE, {"run": self.id, "step": step}, waiter_answer)

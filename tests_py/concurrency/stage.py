@@ -1,0 +1,186 @@
+"""Sessions that are moved step by step, and a monitor that sees who waits for whom."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from tests_py.concurrency.calls import Call, Run
+
+PATIENCE_SECONDS = 60
+"""What takes longer than this has failed."""
+
+POLL_SECONDS = 0.001
+
+BROKEN_INVARIANTS = """
+SELECT 'two heads for signal ' || w.signal_name
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.run_id = %(run)s AND w.place = 'head'
+GROUP BY w.signal_name
+HAVING count(*) > 1
+UNION ALL
+SELECT 'waits though a signal is buffered: ' || w.step_key
+FROM flow_signal.flow_signal_waiters AS w
+INNER JOIN flow_signal.flow_signal_buffered_signals AS b USING (run_id, signal_name)
+WHERE
+    w.run_id = %(run)s AND w.delivered_at IS NULL AND w.expired_at IS NULL
+    AND (w.expires_at IS NULL OR w.expires_at > clock_timestamp())
+    AND NOT b.dead AND b.buffered_until > clock_timestamp()
+UNION ALL
+SELECT 'a place-holder is left: ' || w.step_key
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.run_id = %(run)s AND length(w.step_key) > 256
+UNION ALL
+SELECT 'delivered before it was registered, or past its deadline: ' || w.step_key
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.run_id = %(run)s AND (w.delivered_at < w.created_at OR w.delivered_at >= w.expires_at)
+UNION ALL
+SELECT 'delivered and expired: ' || w.step_key
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.run_id = %(run)s AND w.delivered_at IS NOT NULL AND w.expired_at IS NOT NULL
+"""
+
+PAYLOADS = """
+SELECT w.payload_json::text AS payload, w.step_key AS place
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.run_id = %(run)s AND w.payload_json IS NOT NULL
+UNION ALL
+SELECT b.payload_json::text, 'buffered'
+FROM flow_signal.flow_signal_buffered_signals AS b
+WHERE b.run_id = %(run)s
+ORDER BY 1, 2
+"""
+
+
+class Step:
+    """A call that was started and may have to wait."""
+
+    def __init__(self, pid: int, future: Future[str]) -> None:
+        self.pid = pid
+        self.future = future
+
+    def answer(self) -> str:
+        """Wait for the call to end; return its answer."""
+        return self.future.result(PATIENCE_SECONDS)
+
+
+class Session:
+    """One connection, in autocommit mode until `begin`."""
+
+    def __init__(self, conninfo: str, threads: ThreadPoolExecutor) -> None:
+        # A test that fails by a deadlock shall not take a second to do so.
+        self.connection = psycopg.connect(conninfo, autocommit=True, options="-c deadlock_timeout=50ms")
+        self.pid = self.connection.info.backend_pid
+        self._threads = threads
+        self._step: Step | None = None
+
+    def __call__(self, call: Call) -> str:
+        """Make the call; return its answer, or the SQLSTATE of its error."""
+        try:
+            row = self.connection.execute(call.statement, call.values).fetchone()
+        except psycopg.Error as error:
+            return error.sqlstate or str(error)
+        return call.answer(row)
+
+    def start(self, call: Call) -> Step:
+        """Make the call in the background."""
+        self._step = Step(self.pid, self._threads.submit(self, call))
+        return self._step
+
+    def execute(self, statement: str) -> None:
+        self.connection.execute(statement.encode())
+
+    def begin(self, level: str = "READ COMMITTED") -> None:
+        self.execute(f"BEGIN ISOLATION LEVEL {level}")
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self.execute("ROLLBACK")
+
+    @property
+    def busy(self) -> bool:
+        return self._step is not None and not self._step.future.done()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.connection.info.transaction_status != TransactionStatus.IDLE
+
+
+class Stage:
+    """Sessions on one database, which the tests use in turn, and a monitor."""
+
+    def __init__(self, conninfo: str) -> None:
+        self.conninfo = conninfo
+        self._threads = ThreadPoolExecutor(max_workers=16)
+        self._sessions: list[Session] = []
+        self._monitor = psycopg.connect(conninfo, autocommit=True)
+
+    def sessions(self, count: int) -> Sequence[Session]:
+        """Return that many sessions, none in a transaction."""
+        while len(self._sessions) < count:
+            self._sessions.append(Session(self.conninfo, self._threads))
+        return self._sessions[:count]
+
+    def waits(self, step: Step) -> bool:
+        """Watch the step until it waits for another session (True) or has ended (False)."""
+        pids = {session.pid for session in self._sessions}
+        while not step.future.done():
+            if pids.intersection(self.blockers(step)):
+                return True
+            wait([step.future], POLL_SECONDS)
+        return False
+
+    def blockers(self, step: Step) -> set[int]:
+        """The processes that the step waits for now."""
+        row = self._monitor.execute("SELECT pg_blocking_pids(%s)", [step.pid]).fetchone()
+        assert row
+        return set(row[0])
+
+    def ahead(self, milliseconds: float) -> datetime:
+        """An instant that far ahead, by the database's clock."""
+        row = self._monitor.execute("SELECT clock_timestamp() + %s * interval '1 ms'", [milliseconds]).fetchone()
+        assert row
+        instant: datetime = row[0]
+        return instant
+
+    def has_passed(self, instant: datetime) -> bool:
+        return self.ahead(0) >= instant
+
+    def await_passing(self, instant: datetime) -> None:
+        """Return as soon as the database's clock has passed the instant."""
+        while not self.has_passed(instant):
+            time.sleep(POLL_SECONDS)
+
+    def broken_invariants(self, run: Run) -> list[str]:
+        """What must never be true of a run, but is."""
+        broken = [row[0] for row in self._monitor.execute(BROKEN_INVARIANTS, {"run": run.id})]
+        payloads = [payload for payload, _ in self.payloads(run)]
+        return broken + [f"in two places: {payload}" for payload in set(payloads) if payloads.count(payload) > 1]
+
+    def payloads(self, run: Run) -> list[tuple[str, str]]:
+        """Each payload of the run, with its step or `buffered`."""
+        return [(json.loads(text), place) for text, place in self._monitor.execute(PAYLOADS, {"run": run.id})]
+
+    def reset(self) -> None:
+        """End all transactions and steps, as a test that failed leaves them."""
+        while True:
+            for session in self._sessions:
+                if not session.busy and session.in_transaction:
+                    session.rollback()
+            if not any(session.busy for session in self._sessions):
+                return
+            time.sleep(POLL_SECONDS)
+
+    def close(self) -> None:
+        for session in self._sessions:
+            session.connection.close()
+        self._monitor.close()
+        self._threads.shutdown()

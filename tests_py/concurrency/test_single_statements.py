@@ -1,0 +1,85 @@
+"""Transactions of one statement each never deadlock.
+
+In each test `a` holds what the other two need, so that they reach the dangerous place together.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests_py.concurrency.calls import Run
+from tests_py.concurrency.stage import Session, Stage
+
+LATER_MS = 3_600_000
+
+
+@pytest.mark.parametrize("until_ms", [None, LATER_MS])
+def test_the_head_is_registered_again_twice(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, until_ms: float | None
+) -> None:
+    """Also with nothing changed: two workers that run the same step again after a crash."""
+    until = None if until_ms is None else stage.ahead(until_ms)
+    a(run.register("h"))
+    a.begin()
+    a(run.register("w"))
+    steps = [session.start(run.register("h", until=until)) for session in (b, c)]
+    for step in steps:
+        stage.waits(step)
+    a.commit()
+    assert [step.answer() for step in steps] == ["waiting", "waiting"]
+
+
+def test_two_heads_change_places(stage: Stage, run: Run, a: Session, b: Session, c: Session) -> None:
+    a(run.register("p", "P"))
+    a(run.register("q", "Q"))
+    a.begin()
+    a(run.register("w", "P"))
+    a(run.register("v", "Q"))
+    steps = [b.start(run.register("p", "Q")), c.start(run.register("q", "P"))]
+    for step in steps:
+        stage.waits(step)
+    a.commit()
+    assert [step.answer() for step in steps] == ["waiting for Q", "waiting for P"]
+
+
+def test_two_senders_find_the_same_waiter_overdue(stage: Stage, run: Run, a: Session, b: Session, c: Session) -> None:
+    """One sender has an id and so holds the line before it comes to the waiter, the other comes from the waiter."""
+    deadline = stage.ahead(100)
+    a(run.register("h"))
+    a(run.deliver("H"))
+    a(run.register("w", until=deadline))
+    a.begin()
+    assert a(run.deliver("A")) == "delivered w"
+    steps = []
+    for session, id in ((b, None), (c, "id-1")):
+        steps.append(session.start(run.deliver("B", id=id)))
+        stage.waits(steps[-1])
+    stage.await_passing(deadline)
+    a.rollback()
+    assert [step.answer() for step in steps] == ["already_delivered h", "already_delivered h"]
+
+
+def test_a_sender_finds_overdue_what_is_registered_again(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session
+) -> None:
+    """A step that timed out is registered anew at the moment in which the late signal comes."""
+    deadline = stage.ahead(150)
+    a(run.register("h"))
+    a(run.register("v"))
+    a(run.remove("h"))
+    a(run.register("w", until=deadline))
+    assert a(run.deliver("A", id="id-1")) == "delivered v"
+    a.begin()
+    assert a(run.deliver("A", id="id-1")) == "replayed delivered v"
+    sender = b.start(run.deliver("B"))
+    assert stage.waits(sender)
+    engine = c.start(run.register("w", until=stage.ahead(LATER_MS)))
+    assert stage.waits(engine)
+    stage.await_passing(deadline)
+    a.commit()
+    # Whoever came first: v has a payload, so a sender that finds w overdue says already_delivered.
+    assert (sender.answer(), engine.answer()) in [
+        ("already_delivered v", "waiting"),
+        ("delivered w", "waiting"),
+        ("delivered w", "delivered B"),
+    ]
