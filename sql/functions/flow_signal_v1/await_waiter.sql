@@ -1,0 +1,62 @@
+-- since: 1.0 | role: reader | raises: 22004 22023 0A000
+-- locks: nothing, but holds its connection and a snapshot while it waits
+CREATE OR REPLACE FUNCTION flow_signal_v1.await_waiter(
+    p_run_id uuid,
+    p_step_key text,
+    p_max_wait interval DEFAULT '30 seconds'
+)
+RETURNS SETOF flow_signal_v1.waiter
+LANGUAGE plpgsql
+VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    v_waiter flow_signal_v1.waiter;
+    v_pause interval := '5 milliseconds';
+    v_now timestamptz;
+    v_until timestamptz;
+BEGIN
+    IF p_run_id IS NULL THEN
+        PERFORM flow_signal.refuse_null('run id');
+    ELSIF flow_signal.is_name(p_step_key) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('step key', p_step_key);
+    ELSIF p_max_wait IS NULL THEN
+        PERFORM flow_signal.refuse_null('wait');
+    ELSIF p_max_wait NOT BETWEEN '0' AND '5 minutes' THEN
+        PERFORM flow_signal.refuse_range('wait', p_max_wait::text, '0 to 5 minutes');
+    -- The snapshot would never show the delivery.
+    ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+        PERFORM flow_signal.refuse_isolation('await_waiter');
+    END IF;
+    v_until := clock_timestamp() + p_max_wait;
+
+    LOOP
+        v_now := clock_timestamp();
+        SELECT
+            w.run_id, w.step_key, w.signal_name,
+            flow_signal.waiter_state(w.delivered_at, w.expired_at, w.expires_at, v_now),
+            w.created_at, w.expires_at, w.delivered_at, w.payload_json
+        INTO v_waiter
+        FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+        IF NOT FOUND THEN
+            RETURN;
+        ELSIF v_waiter.state <> 'waiting' OR v_now >= v_until THEN
+            RETURN NEXT v_waiter;
+            RETURN;
+        END IF;
+        PERFORM pg_sleep(
+            extract(EPOCH FROM least(v_pause, v_until - v_now, v_waiter.expires_at - v_now))
+        );
+        v_pause := least(2 * v_pause, '100 milliseconds');
+    END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal_v1.await_waiter(uuid, text, interval) FROM public;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.await_waiter(uuid, text, interval) TO flow_signal_reader;
+COMMENT ON FUNCTION flow_signal_v1.await_waiter(uuid, text, interval) IS
+'Waits until the waiter is delivered or expired, at most p_max_wait (0 to 5 minutes), and returns it as it is '
+'then; no row when there is no such waiter. Looks every 5 to 100 ms. For drivers that cannot LISTEN: '
+'each call holds a connection and a snapshot, which keeps vacuum from cleaning what dies meanwhile.';

@@ -1,0 +1,71 @@
+-- since: 1.0 | role: engine | raises: 22004 22023 0A000
+-- locks: the waiters that it returns, and waits for none (SKIP LOCKED)
+CREATE OR REPLACE FUNCTION flow_signal_v1.claim_waiters(
+    p_queue text,
+    p_limit integer DEFAULT 100,
+    p_lease interval DEFAULT '1 minute'
+)
+RETURNS SETOF flow_signal_v1.waiter
+LANGUAGE plpgsql
+VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    IF flow_signal.is_name(p_queue) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('queue', p_queue);
+    ELSIF p_limit IS NULL THEN
+        PERFORM flow_signal.refuse_null('limit');
+    ELSIF p_limit NOT BETWEEN 1 AND 10000 THEN
+        PERFORM flow_signal.refuse_range('limit', p_limit::text, '1 to 10000');
+    ELSIF p_lease IS NULL THEN
+        PERFORM flow_signal.refuse_null('lease');
+    ELSIF p_lease <= '0' OR p_lease > '1 day' THEN
+        PERFORM flow_signal.refuse_range('lease', p_lease::text, 'more than 0 to 1 day');
+    -- Every waiter that somebody claimed after the snapshot would end the call with 40001.
+    ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+        PERFORM flow_signal.refuse_isolation('claim_waiters');
+    END IF;
+
+    RETURN QUERY
+    WITH due AS (
+        SELECT w.run_id, w.step_key, w.due_at
+        FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.queue = p_queue COLLATE "C" AND w.due_at <= v_now
+        ORDER BY w.due_at, w.run_id, w.step_key
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    ),
+
+    claimed AS (
+        UPDATE flow_signal.flow_signal_waiters AS w
+        SET
+            due_at = v_now + p_lease,
+            expired_at = CASE WHEN w.delivered_at IS NULL THEN coalesce(w.expired_at, v_now) END,
+            place = CASE
+                WHEN w.place = 'head' THEN 'head'
+                WHEN w.delivered_at IS NULL THEN 'expired'
+                ELSE 'delivered'
+            END
+        FROM due AS d
+        WHERE w.run_id = d.run_id AND w.step_key = d.step_key
+        RETURNING w.*, d.due_at AS was_due_at
+    )
+
+    SELECT
+        c.run_id, c.step_key::text, c.signal_name::text,
+        CASE WHEN c.delivered_at IS NULL THEN 'expired' ELSE 'delivered' END,
+        c.created_at, c.expires_at, c.delivered_at, c.payload_json
+    FROM claimed AS c
+    ORDER BY c.was_due_at, c.run_id, c.step_key;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) FROM public;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) TO flow_signal_engine;
+COMMENT ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) IS
+'Hands out waits of a queue that are over, delivered or expired, oldest due first, each to one caller for '
+'p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. '
+'remove_waiter acknowledges; what is not removed is handed out again after the lease.';
