@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from psycopg import AsyncConnection, AsyncCursor
+
+from ._calls import ADAPTERS, NO_PAYLOAD, Call, delivery_call, given, instant, payload_text, text_call, waiter_call
+from .results import FlowSignalWaiter, SignalDeliveryResult
+
+T = TypeVar("T")
+
+
+class AsyncPool(Protocol):
+    """What the store needs of a psycopg_pool.AsyncConnectionPool."""
+
+    def connection(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """Lend a connection; commit when the block ends well, else roll back."""
+
+
+class _AsyncCursor(AsyncCursor[T]):
+    """A cursor with the adapters of the store in place of the connection's."""
+
+    __slots__ = ()
+    adapters = ADAPTERS
+
+
+class AsyncFlowSignalStore:
+    """Waiters and signals in the database of a psycopg connection or pool.
+
+    With a connection each call joins the caller's transaction; the store never commits, rolls back or changes a
+    setting. With a pool each call takes a connection of its own and is committed before it returns.
+
+    Rows come as the classes of `flow_signal.results`, whatever row factory, cursor factory, adapters and session
+    settings the connection has. The store keeps no state and may be shared as freely as its connection or pool.
+
+    Errors: see `flow_signal.errors`.
+    """
+
+    def __init__(self, conn_or_pool: AsyncConnection[Any] | AsyncPool) -> None:
+        self._connection: Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+        if isinstance(conn_or_pool, AsyncConnection):
+            self._connection = lambda: nullcontext(conn_or_pool)
+        elif callable(getattr(conn_or_pool, "connection", None)):
+            self._connection = conn_or_pool.connection
+        else:
+            raise TypeError(f"expected an AsyncConnection or a pool of them, got {type(conn_or_pool).__name__}")
+
+    async def register_waiter(
+        self,
+        run_id: UUID,
+        step_key: str,
+        signal_name: str,
+        *,
+        expires_at: datetime | None = None,
+        wake_channel: str | None = None,
+        queue: str | None = None,
+    ) -> FlowSignalWaiter:
+        """Park a step of a run until the signal comes; take the oldest buffered signal at once if there is one.
+
+        A repeat with the same run_id and step_key returns a delivered waiter with its payload as it is, and gives any
+        other waiter the new signal name, deadline, wake channel and queue.
+
+        :param step_key: the step, unique within the run; at most 256 characters, like signal_name and queue.
+        :param expires_at: the deadline, an aware datetime, judged by the clock of the database; None waits for ever.
+        :param wake_channel: NOTIFY this channel (at most 63 bytes) on delivery, with payload `run_id/step_key`.
+        :param queue: hand the wait out by claim_waiters when it is over.
+        :raises SignalMismatchError: the step holds the payload of another signal.
+        :raises ValueError: expires_at has no time zone.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        [waiter] = await self._fetch(
+            waiter_call(
+                "register_waiter",
+                run_id=run_id,
+                step_key=step_key,
+                signal_name=signal_name,
+                **given(expires_at=instant(expires_at), wake_channel=wake_channel, queue=queue),
+            )
+        )
+        return waiter
+
+    async def deliver_signal(
+        self,
+        run_id: UUID,
+        signal_name: str,
+        payload: object = NO_PAYLOAD,
+        *,
+        payload_json: str | None = None,
+        delivery_id: str | None = None,
+        buffer_until: datetime | None = None,
+    ) -> SignalDeliveryResult:
+        """Send a signal to a run: the oldest of its live waiters for that signal gets the payload.
+
+        The payload comes in one of two forms, or not at all: a signal without a payload is not one with a JSON null.
+
+        :param payload: any JSON value as `json.dumps` takes it; None is JSON null, a str is a JSON string.
+        :param payload_json: the payload as JSON text, kept exactly as it is; None is the same as not given.
+        :param delivery_id: what a retry repeats so as not to reach a second waiter, together with the same payload;
+            at most 256 characters.
+        :param buffer_until: keep the signal for the next waiter until then if nobody waits; an aware datetime.
+        :raises TypeError: both forms of the payload were given, or payload is no JSON value; nothing was sent.
+        :raises ValueError: payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
+        :raises DeliveryIdReusedError: the delivery id is recorded with another payload.
+        :raises PayloadTooLargeError: the payload is over 1 MiB of JSON text.
+        :raises psycopg.errors.InvalidTextRepresentation: payload_json is no JSON.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        [result] = await self._fetch(
+            delivery_call(
+                "deliver_signal",
+                run_id=run_id,
+                signal_name=signal_name,
+                **given(
+                    payload_json=payload_text(payload, payload_json),
+                    delivery_id=delivery_id,
+                    buffer_until=instant(buffer_until),
+                ),
+            )
+        )
+        return result
+
+    async def get_waiter(self, run_id: UUID, step_key: str) -> FlowSignalWaiter | None:
+        """Return the waiter of a step, or None; reads only, so that a hot standby will do."""
+        waiters = await self._fetch(waiter_call("get_waiter", run_id=run_id, step_key=step_key))
+        return waiters[0] if waiters else None
+
+    async def remove_waiter(self, run_id: UUID, step_key: str) -> FlowSignalWaiter | None:
+        """Forget the waiter of a step and return what it was, a payload of the last moment included; None if none.
+
+        :raises psycopg.errors.SerializationFailure: the transaction is REPEATABLE READ or SERIALIZABLE and the waiter
+            has changed since it began.
+        """
+        waiters = await self._fetch(waiter_call("remove_waiter", run_id=run_id, step_key=step_key))
+        return waiters[0] if waiters else None
+
+    async def version(self) -> str:
+        """Return the release of flow-signal that is installed in the database."""
+        [version] = await self._fetch(text_call("version"))
+        return version
+
+    async def _fetch(self, call: Call[T]) -> list[T]:
+        async with self._connection() as connection, _AsyncCursor(connection, row_factory=call.row_factory) as cursor:
+            await cursor.execute(call.query, call.arguments, binary=True)
+            return await cursor.fetchall()

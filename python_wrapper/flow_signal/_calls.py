@@ -1,0 +1,125 @@
+"""What a call sends and how its rows are read: everything about it but the I/O."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.adapt import AdaptersMap, Buffer, Loader
+from psycopg.pq import Format
+from psycopg.rows import BaseRowFactory, kwargs_row, scalar_row
+from psycopg.types.bool import BoolBinaryLoader
+from psycopg.types.datetime import DatetimeBinaryDumper
+from psycopg.types.string import StrDumper, TextBinaryLoader
+from psycopg.types.uuid import UUIDBinaryDumper, UUIDBinaryLoader
+
+from .results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One call of one SQL function."""
+
+    query: str
+    arguments: dict[str, Any]
+    row_factory: BaseRowFactory[T]
+
+
+def waiter_call(function: str, **arguments: Any) -> Call[FlowSignalWaiter]:
+    """A call that returns rows of type flow_signal_v1.waiter."""
+    return _call(function, arguments, _names(FlowSignalWaiter), kwargs_row(_waiter))
+
+
+def delivery_call(function: str, **arguments: Any) -> Call[SignalDeliveryResult]:
+    """A call that returns rows of type flow_signal_v1.delivery."""
+    return _call(function, arguments, _names(SignalDeliveryResult), kwargs_row(_delivery))
+
+
+def text_call(function: str, **arguments: Any) -> Call[str]:
+    """A call that returns text."""
+    return _call(function, arguments, [function], scalar_row)
+
+
+def _call(function: str, arguments: dict[str, Any], columns: list[str], row_factory: BaseRowFactory[T]) -> Call[T]:
+    inputs = ", ".join(f"p_{name} => %({name})s" for name in arguments)
+    query = f"SELECT {', '.join(columns)} FROM flow_signal_v1.{function}({inputs})"
+    return Call(query=query, arguments=arguments, row_factory=row_factory)
+
+
+def _names(result: type[FlowSignalWaiter | SignalDeliveryResult]) -> list[str]:
+    return [field.name for field in fields(result)]
+
+
+def _waiter(*, state: str, **columns: Any) -> FlowSignalWaiter:
+    return FlowSignalWaiter(state=WaiterState(state), **columns)
+
+
+def _delivery(*, status: str, **columns: Any) -> SignalDeliveryResult:
+    return SignalDeliveryResult(status=SignalDeliveryStatus(status), **columns)
+
+
+def given(**optional: Any) -> dict[str, Any]:
+    """The arguments that were given; for the others the defaults of the SQL function hold."""
+    return {name: value for name, value in optional.items() if value is not None}
+
+
+def instant(value: datetime | None) -> datetime | None:
+    """Return value; raise ValueError if it means another instant in another time zone."""
+    if value is not None and value.utcoffset() is None:
+        raise ValueError(f"{value!r} has no time zone: pass an aware datetime")
+    return value
+
+
+class NoPayload(Enum):
+    """What a payload is by default, since None is one: JSON null."""
+
+    NO_PAYLOAD = "no payload"
+
+
+NO_PAYLOAD = NoPayload.NO_PAYLOAD
+
+
+def payload_text(payload: object, payload_json: str | None) -> str | None:
+    """The one payload of the two forms as JSON text, or None when neither was given."""
+    if payload is NO_PAYLOAD:
+        return payload_json
+    if payload_json is not None:
+        raise TypeError("payload and payload_json are two forms of one payload: pass one of them")
+    return json.dumps(payload, ensure_ascii=False, allow_nan=False)
+
+
+class _TextLoader(TextBinaryLoader):
+    """Text as str, also from a database of encoding SQL_ASCII, to which psycopg sends UTF-8."""
+
+    def load(self, data: Buffer) -> str:
+        text = super().load(data)
+        return text if isinstance(text, str) else text.decode()
+
+
+class _InstantLoader(Loader):
+    """timestamptz in UTC: in the session's time zone the years 1 and 9999 have instants that datetime cannot hold."""
+
+    format = Format.BINARY
+    _EPOCH = datetime(2000, 1, 1, tzinfo=timezone.utc)
+
+    def load(self, data: Buffer) -> datetime:
+        return self._EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True))
+
+
+ADAPTERS = AdaptersMap(psycopg.adapters)
+"""psycopg's own types, whatever the caller has registered; binary, so that no session setting changes a value."""
+ADAPTERS.register_dumper(UUID, UUIDBinaryDumper)
+ADAPTERS.register_dumper(datetime, DatetimeBinaryDumper)
+ADAPTERS.register_dumper(str, StrDumper)
+ADAPTERS.register_loader("uuid", UUIDBinaryLoader)
+ADAPTERS.register_loader("bool", BoolBinaryLoader)
+ADAPTERS.register_loader("timestamptz", _InstantLoader)
+ADAPTERS.register_loader("text", _TextLoader)
+ADAPTERS.register_loader("json", _TextLoader)

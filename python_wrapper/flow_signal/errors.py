@@ -1,0 +1,33 @@
+"""The errors that are flow-signal's own: one class per SQLSTATE of class WS.
+
+psycopg itself raises them, on any connection of a process that has imported flow_signal, with MESSAGE, DETAIL and HINT
+of the database in `.diag`. A refused call has changed nothing.
+
+All other refusals are standard conditions and have psycopg's own classes, among them:
+
+========  ==============================================  =========================================================
+SQLSTATE  class in psycopg.errors                         when
+========  ==============================================  =========================================================
+22004     NullValueNotAllowed                             None where a value is needed
+22023     InvalidParameterValue                           a name is blank or too long, an instant is out of range
+22P02     InvalidTextRepresentation                       payload_json is no JSON
+0A000     FeatureNotSupported                             the transaction's isolation level cannot keep the promise
+40001     SerializationFailure                            a concurrent change; repeat the transaction
+42501     InsufficientPrivilege                           the role may not make this call
+3F000     InvalidSchemaName                               flow-signal is not installed in this database
+========  ==============================================  =========================================================
+"""
+
+from psycopg import DataError, IntegrityError
+
+
+class SignalMismatchError(IntegrityError, code="WS001"):
+    """The step already holds the payload of another signal: remove its waiter before it waits for a new one."""
+
+
+class DeliveryIdReusedError(IntegrityError, code="WS002"):
+    """The delivery id is recorded for this signal with another payload, compared byte for byte."""
+
+
+class PayloadTooLargeError(DataError, code="WS003"):
+    """The payload is over 1 MiB (1048576 bytes) of JSON text."""

@@ -1,0 +1,159 @@
+"""Whatever the caller has configured on the connection, arguments and rows are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.adapt import Dumper, Loader
+from psycopg.pq import Format
+from psycopg.rows import dict_row, namedtuple_row, scalar_row
+from psycopg.types.json import set_json_loads
+
+from flow_signal import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState, migrate
+
+from .conftest import Client
+
+DEADLINE = datetime.max.replace(tzinfo=timezone.utc)
+PAYLOAD = '{"größe": "5 €",  "a": 1, "a": 1e400}'
+
+
+async def check(client: Client, connection: Any) -> None:
+    """Make every call, the values being such that a wrong conversion shows."""
+    store = client.store(connection)
+    run_id = uuid4()
+    parked = await store.register_waiter(run_id, "étape", "approved", expires_at=DEADLINE)
+    result = await store.deliver_signal(run_id, "approved", payload_json=PAYLOAD, buffer_until=DEADLINE)
+    waiter = await store.get_waiter(run_id, "étape")
+    removed = await store.remove_waiter(run_id, "étape")
+
+    assert parked == FlowSignalWaiter(
+        run_id=run_id,
+        step_key="étape",
+        signal_name="approved",
+        state=WaiterState.WAITING,
+        created_at=parked.created_at,
+        expires_at=DEADLINE,
+        delivered_at=None,
+        payload_json=None,
+    )
+    assert result == SignalDeliveryResult(
+        status=SignalDeliveryStatus.DELIVERED,
+        run_id=run_id,
+        step_key="étape",
+        delivered_at=result.delivered_at,
+        replayed=False,
+    )
+    assert type(parked.created_at) is type(result.delivered_at) is datetime
+    assert waiter == removed
+    assert waiter is not None
+    assert (waiter.state, waiter.payload_json) == (WaiterState.DELIVERED, PAYLOAD)
+    assert type(await store.version()) is str
+
+
+class Useless(Loader):
+    def load(self, data: object) -> object:
+        raise AssertionError("a loader of the caller was used")
+
+
+class UselessBinary(Useless):
+    format = Format.BINARY
+
+
+class Harmful(Dumper):
+    def dump(self, obj: object) -> bytes:
+        raise AssertionError("a dumper of the caller was used")
+
+
+class HarmfulBinary(Harmful):
+    format = Format.BINARY
+
+
+def useless_loaders(connection: Any) -> None:
+    for name in ("uuid", "text", "timestamptz", "json", "bool"):
+        connection.adapters.register_loader(name, Useless)
+        connection.adapters.register_loader(name, UselessBinary)
+
+
+def harmful_dumpers(connection: Any) -> None:
+    for cls in (str, UUID, datetime):
+        connection.adapters.register_dumper(cls, Harmful)
+        connection.adapters.register_dumper(cls, HarmfulBinary)
+
+
+def no_json_loads(connection: Any) -> None:
+    set_json_loads(lambda data: None, getattr(connection, "target", connection))
+
+
+@pytest.mark.parametrize("change", [useless_loaders, harmful_dumpers, no_json_loads])
+async def test_adapters(client: Client, change: Callable[[Any], None]) -> None:
+    connection = await client.connect(autocommit=True)
+    change(connection)
+    await check(client, connection)
+
+
+@pytest.mark.parametrize("row_factory", [dict_row, namedtuple_row, scalar_row])
+async def test_row_factory(client: Client, row_factory: object) -> None:
+    await check(client, await client.connect(autocommit=True, row_factory=row_factory))
+
+
+@pytest.mark.parametrize(
+    ("sync_factory", "async_factory"),
+    [
+        (psycopg.ClientCursor, psycopg.AsyncClientCursor),
+        (psycopg.RawCursor, psycopg.AsyncRawCursor),
+    ],
+)
+async def test_cursor_factory(client: Client, sync_factory: object, async_factory: object) -> None:
+    factory = async_factory if client.is_async else sync_factory
+    await check(client, await client.connect(autocommit=True, cursor_factory=factory))
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+@pytest.mark.parametrize("prepare_threshold", [None, 0, 5])
+async def test_prepared_statements_and_autocommit(
+    client: Client, prepare_threshold: int | None, autocommit: bool
+) -> None:
+    connection = await client.connect(autocommit=autocommit, prepare_threshold=prepare_threshold)
+    for _ in range(7):
+        await check(client, connection)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "timezone = 'Pacific/Kiritimati'",
+        "timezone = 'Etc/GMT+12'",
+        "timezone = 'Asia/Kathmandu'",
+        "datestyle = 'SQL, DMY'",
+        "datestyle = 'German'",
+        "datestyle = 'Postgres, MDY'",
+        "intervalstyle = 'sql_standard'",
+        "standard_conforming_strings = off",
+        "search_path = ''",
+        "role = flow_signal_engine",
+        "plan_cache_mode = force_generic_plan",
+        "client_encoding = 'WIN1252'",
+    ],
+)
+async def test_session_settings(client: Client, setting: str) -> None:
+    connection = await client.connect(autocommit=True)
+    await connection.execute(f"SET {setting}")
+    await check(client, connection)
+
+
+async def test_a_database_of_encoding_sql_ascii(client: Client, database: str) -> None:
+    name = f"test_{uuid4().hex}"
+    admin = psycopg.conninfo.make_conninfo(database, dbname="postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+        try:
+            client.conninfo = psycopg.conninfo.make_conninfo(database, dbname=name)
+            migrate.migrate(client.conninfo)
+            await check(client, await client.connect(autocommit=True))
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

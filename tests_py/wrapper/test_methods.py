@@ -1,0 +1,186 @@
+"""Each method makes its one call with the arguments that it was given, and returns what the function returned."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from importlib import metadata
+from uuid import UUID, uuid4
+
+import pytest
+
+from flow_signal import AsyncFlowSignalStore, FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+
+from .conftest import Client
+
+NOW = datetime.now(timezone.utc)
+HOUR = timedelta(hours=1)
+
+
+async def test_a_new_waiter(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    waiter = await store.register_waiter(run_id, "step", "approved")
+    assert waiter == FlowSignalWaiter(
+        run_id=run_id,
+        step_key="step",
+        signal_name="approved",
+        state=WaiterState.WAITING,
+        created_at=waiter.created_at,
+        expires_at=None,
+        delivered_at=None,
+        payload_json=None,
+    )
+    assert abs(waiter.created_at - NOW) < HOUR
+    assert waiter.created_at.utcoffset() == timedelta(0)
+    assert type(waiter.run_id) is UUID
+    assert type(waiter.state) is WaiterState
+
+
+async def test_a_delivery(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    await store.register_waiter(run_id, "step", "approved")
+    result = await store.deliver_signal(run_id, "approved", {"by": "finance"})
+    assert result == SignalDeliveryResult(
+        status=SignalDeliveryStatus.DELIVERED,
+        run_id=run_id,
+        step_key="step",
+        delivered_at=result.delivered_at,
+        replayed=False,
+    )
+    assert type(result.status) is SignalDeliveryStatus
+    assert type(result.replayed) is bool
+    waiter = await store.get_waiter(run_id, "step")
+    assert waiter is not None
+    assert waiter.state is WaiterState.DELIVERED
+    assert waiter.delivered_at == result.delivered_at
+    assert waiter.payload == {"by": "finance"}
+
+
+async def test_an_expired_waiter(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    deadline = NOW.astimezone(timezone(-HOUR)) - HOUR
+    waiter = await store.register_waiter(run_id, "step", "approved", expires_at=deadline)
+    assert (waiter.state, waiter.expires_at) == (WaiterState.EXPIRED, deadline)
+    result = await store.deliver_signal(run_id, "approved")
+    assert (result.status, result.step_key, result.delivered_at) == (SignalDeliveryStatus.EXPIRED, "step", None)
+
+
+async def test_no_waiter(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    assert await store.get_waiter(run_id, "step") is None
+    assert await store.remove_waiter(run_id, "step") is None
+    result = await store.deliver_signal(run_id, "approved")
+    assert (result.status, result.step_key, result.delivered_at) == (SignalDeliveryStatus.NOT_FOUND, None, None)
+
+
+async def test_a_second_signal(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    await store.register_waiter(run_id, "step", "approved")
+    first = await store.deliver_signal(run_id, "approved", 1)
+    second = await store.deliver_signal(run_id, "approved", 2)
+    assert second.status is SignalDeliveryStatus.ALREADY_DELIVERED
+    assert (second.step_key, second.delivered_at) == ("step", first.delivered_at)
+
+
+async def test_a_removed_waiter_comes_back_with_its_payload(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    await store.register_waiter(run_id, "step", "approved")
+    await store.deliver_signal(run_id, "approved", "at the last moment")
+    waiter = await store.remove_waiter(run_id, "step")
+    assert waiter is not None
+    assert waiter.payload == "at the last moment"
+    assert await store.get_waiter(run_id, "step") is None
+
+
+async def test_a_buffered_signal_is_taken_by_the_next_waiter(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    result = await store.deliver_signal(run_id, "approved", [1], buffer_until=NOW + HOUR)
+    assert (result.status, result.step_key) == (SignalDeliveryStatus.BUFFERED, None)
+    waiter = await store.register_waiter(run_id, "step", "approved")
+    assert (waiter.state, waiter.payload) == (WaiterState.DELIVERED, [1])
+
+
+async def test_a_retry_with_the_same_delivery_id(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    await store.register_waiter(run_id, "first", "approved")
+    await store.register_waiter(run_id, "second", "approved")
+    first = await store.deliver_signal(run_id, "approved", {"n": 1}, delivery_id="id")
+    retry = await store.deliver_signal(run_id, "approved", {"n": 1}, delivery_id="id")
+    assert (first.replayed, retry.replayed) == (False, True)
+    assert (retry.step_key, retry.delivered_at) == ("first", first.delivered_at)
+
+
+async def test_wake_channel_and_queue_reach_the_database(client: Client) -> None:
+    connection = await client.connect(autocommit=True)
+    run_id = uuid4()
+    await client.store(connection).register_waiter(run_id, "step", "approved", wake_channel="worker 1", queue="orders")
+    kept = await client.rows(
+        connection, f"SELECT wake_channel, queue FROM flow_signal.flow_signal_waiters WHERE run_id = '{run_id}'"
+    )
+    assert kept == [("worker 1", "orders")]
+
+
+async def test_the_version_is_that_of_this_distribution(store: AsyncFlowSignalStore) -> None:
+    assert await store.version() == metadata.version("flow-signal")
+
+
+WAITER = "SELECT run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json"
+DELIVERY = "SELECT status, run_id, step_key, delivered_at, replayed"
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "kwargs", "sent", "types"),
+    [
+        (
+            "register_waiter",
+            (UUID(int=1), "step", "approved"),
+            {},
+            f"{WAITER} FROM flow_signal_v1.register_waiter(p_run_id => $1, p_step_key => $2, p_signal_name => $3)",
+            ["uuid", "text", "text"],
+        ),
+        (
+            "register_waiter",
+            (UUID(int=1), "step", "approved"),
+            {"expires_at": NOW, "wake_channel": "channel", "queue": "queue"},
+            f"{WAITER} FROM flow_signal_v1.register_waiter(p_run_id => $1, p_step_key => $2, p_signal_name => $3, "
+            "p_expires_at => $4, p_wake_channel => $5, p_queue => $6)",
+            ["uuid", "text", "text", "timestamp with time zone", "text", "text"],
+        ),
+        (
+            "deliver_signal",
+            (UUID(int=1), "approved"),
+            {},
+            f"{DELIVERY} FROM flow_signal_v1.deliver_signal(p_run_id => $1, p_signal_name => $2)",
+            ["uuid", "text"],
+        ),
+        (
+            "deliver_signal",
+            (UUID(int=1), "approved", None),
+            {"delivery_id": "id", "buffer_until": NOW},
+            f"{DELIVERY} FROM flow_signal_v1.deliver_signal(p_run_id => $1, p_signal_name => $2, "
+            "p_payload_json => $3, p_delivery_id => $4, p_buffer_until => $5)",
+            ["uuid", "text", "text", "text", "timestamp with time zone"],
+        ),
+        (
+            "get_waiter",
+            (UUID(int=1), "step"),
+            {},
+            f"{WAITER} FROM flow_signal_v1.get_waiter(p_run_id => $1, p_step_key => $2)",
+            ["uuid", "text"],
+        ),
+        (
+            "remove_waiter",
+            (UUID(int=1), "step"),
+            {},
+            f"{WAITER} FROM flow_signal_v1.remove_waiter(p_run_id => $1, p_step_key => $2)",
+            ["uuid", "text"],
+        ),
+        ("version", (), {}, "SELECT version FROM flow_signal_v1.version()", []),
+    ],
+)
+async def test_a_call_names_its_columns_and_sends_only_what_was_given(
+    client: Client, method: str, args: tuple[object, ...], kwargs: dict[str, object], sent: str, types: list[str]
+) -> None:
+    connection = await client.connect(autocommit=True, prepare_threshold=0)
+    await getattr(client.store(connection), method)(*args, **kwargs)
+    prepared = await client.rows(connection, "SELECT statement, parameter_types::text[] FROM pg_prepared_statements")
+    assert prepared == [(sent, types)]

@@ -1,0 +1,131 @@
+"""A payload arrives as it was sent, to the byte; no payload, JSON null and what is no JSON are three things."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from flow_signal import AsyncFlowSignalStore, FlowSignalWaiter, PayloadTooLargeError, WaiterState
+
+MIB = 1024 * 1024
+
+
+async def delivered(store: AsyncFlowSignalStore, *args: Any, **kwargs: Any) -> FlowSignalWaiter:
+    """Deliver this payload; return the waiter that got it."""
+    run_id = uuid4()
+    await store.register_waiter(run_id, "step", "approved")
+    await store.deliver_signal(run_id, "approved", *args, **kwargs)
+    waiter = await store.get_waiter(run_id, "step")
+    assert waiter is not None
+    assert waiter.state is WaiterState.DELIVERED
+    return waiter
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ' {\t\n"b":1 ,\r\n "a": [ ] }  ',
+        '{"a":1,"a":2}',
+        "1e400",
+        "-0.0",
+        "1.000000000000000000000000000000000001",
+        "123456789012345678901234567890",
+        '"\\u0000"',
+        '"\\ud800"',
+        '"\\u00e9\\/\\ud83d\\ude00"',
+        '"é😀\u2028\u00a0"',
+        '"%s %(run_id)s %% \\\\ \' $1"',
+        "null",
+        "false",
+        '""',
+    ],
+)
+async def test_text_is_kept_to_the_byte(store: AsyncFlowSignalStore, text: str) -> None:
+    waiter = await delivered(store, payload_json=text)
+    assert waiter.payload_json == text
+    assert waiter.payload == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (None, "null"),
+        (False, "false"),
+        (0, "0"),
+        (1.5, "1.5"),
+        ("", '""'),
+        ("null", '"null"'),
+        ('{"a": 1}', '"{\\"a\\": 1}"'),
+        ("é\x00\n😀", '"é\\u0000\\n😀"'),
+        ([], "[]"),
+        ((1, "a", None), '[1, "a", null]'),
+        ({"ключ": {"a": [1, 2]}, 1: True}, '{"ключ": {"a": [1, 2]}, "1": true}'),
+        (10**400, "1" + "0" * 400),
+    ],
+)
+async def test_a_value_is_sent_as_json(store: AsyncFlowSignalStore, payload: object, text: str) -> None:
+    waiter = await delivered(store, payload)
+    assert waiter.payload_json == text
+    assert waiter.payload == json.loads(text)
+
+
+async def test_null_is_a_payload_and_none_given_is_none(store: AsyncFlowSignalStore) -> None:
+    assert (await delivered(store)).payload_json is None
+    assert (await delivered(store)).payload is None
+    assert (await delivered(store, None)).payload_json == "null"
+    assert (await delivered(store, payload=None)).payload is None
+    assert (await delivered(store, payload_json=None)).payload_json is None
+
+
+async def test_a_waiter_without_a_delivery_has_no_payload(store: AsyncFlowSignalStore) -> None:
+    waiter = await store.register_waiter(uuid4(), "step", "approved")
+    assert (waiter.payload_json, waiter.payload) == (None, None)
+
+
+async def test_a_payload_may_have_1_mib_and_no_more(store: AsyncFlowSignalStore) -> None:
+    largest = '"' + "é" * (MIB // 2 - 1) + '"'
+    assert (await delivered(store, payload_json=largest)).payload_json == largest
+    with pytest.raises(PayloadTooLargeError):
+        await delivered(store, payload_json=largest + " ")
+    with pytest.raises(PayloadTooLargeError):
+        await delivered(store, "x" * MIB)
+
+
+@pytest.mark.parametrize("text", ["", " ", "{", "NaN", "'a'", "null null", '"\\x"', '{"a":1,}'])
+async def test_text_that_is_no_json_is_refused(store: AsyncFlowSignalStore, text: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        await store.deliver_signal(uuid4(), "approved", payload_json=text)
+
+
+CIRCLE: list[object] = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("error", "args", "kwargs"),
+    [
+        (ValueError, [float("nan")], {}),
+        (ValueError, [{"a": [float("inf")]}], {}),
+        (ValueError, [CIRCLE], {}),
+        (TypeError, [b"bytes"], {}),
+        (TypeError, [{"a": object()}], {}),
+        (TypeError, [...], {}),
+        (TypeError, [None], {"payload_json": "null"}),
+        (TypeError, [{}], {"payload_json": ""}),
+    ],
+)
+async def test_what_python_cannot_write_is_refused_before_anything_is_sent(
+    store: AsyncFlowSignalStore, error: type[Exception], args: list[object], kwargs: dict[str, Any]
+) -> None:
+    run_id = uuid4()
+    await store.register_waiter(run_id, "step", "approved")
+    with pytest.raises(error) as refused:
+        await store.deliver_signal(run_id, "approved", *args, **kwargs)
+    assert not isinstance(refused.value, psycopg.Error)
+    waiter = await store.get_waiter(run_id, "step")
+    assert waiter is not None
+    assert waiter.state is WaiterState.WAITING
