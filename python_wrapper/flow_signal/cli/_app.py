@@ -1,0 +1,286 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime, timedelta
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+
+from .. import migrate as migration
+from .._sync_store import FlowSignalStore
+from ..results import FlowSignalWaiter, SignalDeliveryStatus
+from ._connection import later, transaction
+from ._exit_code import ExitCode
+from ._options import Dsn, Json, Run, Signal, Step, duration, instant, payload_text
+from ._output import Output
+from ._problem import Problem, problem_of
+from ._stream import write
+
+EXIT_CODES = "\n".join(f"{code:>4}  {code.meaning}" for code in ExitCode)
+# What makes libpq connect elsewhere than to its built-in default.
+SERVER_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT")
+
+# typer itself exports no name for it.
+UsageError: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=f"Exit codes:\n\n{EXIT_CODES}",
+)
+
+
+def run() -> None:
+    """Run the command of sys.argv and end the process with its exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what cannot be encoded is shown as \\u1234
+    code: int
+    try:
+        code = app(prog_name="flow-signal", standalone_mode=False) or ExitCode.OK
+    except (Problem, UsageError, psycopg.Error, FileNotFoundError, UnicodeEncodeError) as error:
+        problem = _problem(error)
+        Output("--json" in sys.argv).problem(problem)
+        code = problem.code
+    sys.exit(code)
+
+
+def _problem(error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, psycopg.Error):
+        return problem_of(error)
+    if isinstance(error, UsageError):
+        command = error.ctx.command_path if error.ctx else "flow-signal"
+        return Problem(code=ExitCode.USAGE, message=error.format_message(), hint=f"{command} --help")
+    if isinstance(error, UnicodeEncodeError):
+        return Problem(code=ExitCode.USAGE, message="an argument is not encoded in UTF-8")
+    return Problem(code=ExitCode.FAILED, message=str(error))
+
+
+@app.callback(invoke_without_command=True)
+def flow_signal(ctx: typer.Context) -> None:
+    """Park workflow steps in PostgreSQL and wake each exactly once by a signal.
+
+    Every command is one transaction.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.get_help()
+        raise typer.Exit(ExitCode.USAGE)
+
+
+@app.command()
+def migrate(dsn: Dsn = None, as_json: Json = False) -> None:
+    """Install flow-signal in a database, or upgrade it there; on the same release, change nothing."""
+    with transaction(dsn):
+        pass  # so that nothing was sent if there is no connection
+    notices = migration.migrate(dsn or "")
+    output = Output(as_json)
+    if as_json:
+        output.json({"notices": notices})
+        return
+    for notice in notices:
+        output.terminal.say(notice.removeprefix("flow-signal: "))
+
+
+@app.command()
+def sql() -> None:
+    """Print the installation script, for `psql -f` and for those who review it."""
+    write(migration.script(), sys.stdout)
+
+
+@app.command()
+def register(
+    run: Run,
+    step: Step,
+    signal: Signal,
+    expires_at: Annotated[
+        datetime | None,
+        typer.Option(parser=instant, metavar="ISO", help="The deadline, with a time zone.", show_default=False),
+    ] = None,
+    expires_in: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="The deadline from now, by the clock of the database: 30s, 5m, 2h, 1d.",
+            show_default=False,
+        ),
+    ] = None,
+    wake_channel: Annotated[
+        str | None,
+        typer.Option(metavar="CHANNEL", help="NOTIFY this channel on delivery.", show_default=False),
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(metavar="QUEUE", help="Hand the wait out by this queue when it is over.", show_default=False),
+    ] = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Park a step of a run until a signal comes.
+
+    Shows the waiter. A step that has its signal already, or gets a buffered one, is delivered and shows the payload.
+    """
+    _one_of("--expires-at", expires_at, "--expires-in", expires_in)
+    with transaction(dsn) as connection:
+        waiter = FlowSignalStore(connection).register_waiter(
+            run,
+            step,
+            signal,
+            expires_at=later(connection, expires_in) if expires_in is not None else expires_at,
+            wake_channel=wake_channel,
+            queue=queue,
+        )
+    Output(as_json).result(waiter)
+
+
+@app.command()
+def deliver(
+    run: Run,
+    signal: Signal,
+    payload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PAYLOAD]",
+            help="JSON text, kept byte for byte; - reads standard input. One that begins with - goes after --.",
+            show_default=False,
+        ),
+    ] = None,
+    payload_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Read the payload from a file.", show_default=False),
+    ] = None,
+    delivery_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Makes it safe to repeat the command: the same id and payload reach no second waiter.",
+            show_default=False,
+        ),
+    ] = None,
+    buffer_until: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=instant,
+            metavar="ISO",
+            help="While nobody waits, keep the signal for the next waiter until then.",
+            show_default=False,
+        ),
+    ] = None,
+    buffer_for: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="The same from now, by the clock of the database: 30s, 5m, 2h, 1d.",
+            show_default=False,
+        ),
+    ] = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Send a signal to a run: its oldest live waiter for that signal gets the payload."""
+    _one_of("--buffer-until", buffer_until, "--buffer-for", buffer_for)
+    payload_json = payload_text(payload, payload_file)
+    with transaction(dsn) as connection:
+        result = FlowSignalStore(connection).deliver_signal(
+            run,
+            signal,
+            payload_json=payload_json,
+            delivery_id=delivery_id,
+            buffer_until=later(connection, buffer_for) if buffer_for is not None else buffer_until,
+        )
+    Output(as_json).result(result)
+    raise typer.Exit(
+        {
+            SignalDeliveryStatus.DELIVERED: ExitCode.OK,
+            SignalDeliveryStatus.BUFFERED: ExitCode.OK,
+            SignalDeliveryStatus.ALREADY_DELIVERED: ExitCode.ALREADY_DELIVERED,
+            SignalDeliveryStatus.EXPIRED: ExitCode.EXPIRED,
+            SignalDeliveryStatus.NOT_FOUND: ExitCode.NOT_FOUND,
+        }[result.status]
+    )
+
+
+def _one_of(name: str, value: object, other_name: str, other_value: object) -> None:
+    if value is not None and other_value is not None:
+        raise typer.BadParameter(f"give one of {name} and {other_name}, not both")
+
+
+@app.command()
+def get(run: Run, step: Step, dsn: Dsn = None, as_json: Json = False) -> None:
+    """Show the waiter of a step."""
+    with transaction(dsn) as connection:
+        waiter = FlowSignalStore(connection).get_waiter(run, step)
+    _show_found(waiter, run, step, as_json)
+
+
+@app.command()
+def remove(run: Run, step: Step, dsn: Dsn = None, as_json: Json = False) -> None:
+    """Forget the waiter of a step, and show what it was."""
+    with transaction(dsn) as connection:
+        waiter = FlowSignalStore(connection).remove_waiter(run, step)
+    _show_found(waiter, run, step, as_json)
+
+
+def _show_found(waiter: FlowSignalWaiter | None, run: Run, step: str, as_json: bool) -> None:
+    if waiter is None:
+        raise Problem(code=ExitCode.NOT_FOUND, message=f'step "{step}" of run {run} has no waiter')
+    Output(as_json).result(waiter)
+
+
+@app.command()
+def version(dsn: Dsn = None, as_json: Json = False) -> None:
+    """Show the release of this package and, with --dsn or libpq's environment, the one in the database."""
+    from importlib.metadata import version as version_of
+
+    releases: dict[str, str | None] = {"package": version_of("flow-signal"), "database": None}
+    asked = dsn is not None or any(name in os.environ for name in SERVER_VARIABLES)
+    if asked:
+        with transaction(dsn) as connection:
+            try:
+                releases["database"] = FlowSignalStore(connection).version()
+            except psycopg.errors.InvalidSchemaName:
+                connection.rollback()
+    output = Output(as_json)
+    if as_json:
+        output.json(releases)
+    else:
+        output.terminal.value("package", releases["package"])
+        output.terminal.value("database", releases["database"] or ("not installed" if asked else "not asked"))
+    if asked and releases["database"] is None:
+        raise typer.Exit(ExitCode.NOT_FOUND)
+
+
+@app.command()
+def serve(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the data in this folder; without it they are gone at the end."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The TCP port on 127.0.0.1; 0 takes a free one.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Start a PostgreSQL server with flow-signal installed, until Ctrl-C."""
+    from ._server import serve
+
+    serve(data_dir, port, Output(as_json))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running afterwards, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Play a story with a server and processes of its own: park, deliver, wake, and what can go wrong."""
+    from ._demo import play
+
+    if not play(keep, Output(as_json)):
+        raise typer.Exit(ExitCode.FAILED)

@@ -1,0 +1,28 @@
+"""How every command ends."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the exit code tells a script; the one list of them."""
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> ExitCode:
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    OK = 0, "done: registered, delivered, buffered, found or removed"
+    FAILED = 1, "anything else went wrong; nothing was changed"
+    USAGE = 2, "the command line is wrong; nothing was sent"
+    NOT_FOUND = 3, "no such waiter, or nothing installed there"
+    ALREADY_DELIVERED = 4, "deliver: whoever waited has a payload already"
+    EXPIRED = 5, "deliver: whoever waited is past the deadline"
+    REFUSED = 6, "the database refused the input; nothing was changed"
+    NO_CONNECTION = 7, "cannot connect to the database; nothing was sent"
+    CONNECTION_LOST = 8, "the connection broke: whether the call took effect is unknown"
+    INTERRUPTED = 130, "ended by Ctrl-C"

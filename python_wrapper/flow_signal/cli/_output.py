@@ -1,0 +1,102 @@
+"""What a command prints: text for people, or JSON for scripts.
+
+Only the first needs rich, which is imported for it alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+from ._problem import Problem
+from ._stream import write
+
+if TYPE_CHECKING:
+    from ._terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where one command prints."""
+
+    as_json: bool
+
+    @property
+    def terminal(self) -> Terminal:
+        """Standard output, for people."""
+        from ._terminal import Terminal
+
+        return Terminal(sys.stdout)
+
+    def json(self, document: object) -> None:
+        """Print a JSON document on one line."""
+        write(json.dumps(document) + "\n", sys.stdout)
+
+    def result(self, result: FlowSignalWaiter | SignalDeliveryResult) -> None:
+        """Print what a call returned."""
+        values = document(result)
+        if self.as_json:
+            self.json(values)
+            return
+        from ._terminal import GOOD, NOTABLE
+
+        terminal = self.terminal
+        terminal.say((headline(result), GOOD if is_good(result) else NOTABLE))
+        for name, value in values.items():
+            terminal.value(name, value)
+
+    def problem(self, problem: Problem) -> None:
+        """Print to standard error why the command failed."""
+        if self.as_json:
+            write(json.dumps(problem.document()) + "\n", sys.stderr)
+            return
+        from ._terminal import BAD, FAINT, Terminal
+
+        terminal = Terminal(sys.stderr)
+        terminal.say(("error: ", BAD), problem.message, f" ({problem.sqlstate})" if problem.sqlstate else "")
+        for name, text in (("detail", problem.detail), ("hint", problem.hint)):
+            if text:
+                terminal.say((f"{name}: ", FAINT), text)
+
+
+def document(result: FlowSignalWaiter | SignalDeliveryResult) -> dict[str, Any]:
+    """Return a result as JSON values, named as the columns of the SQL function; instants as ISO 8601 in UTC.
+
+    payload_json stays the text that was sent: readers of JSON round numbers and drop repeated keys.
+    """
+    return {field.name: _plain(getattr(result, field.name)) for field in fields(result)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    return value if value is None or isinstance(value, bool) else str(value)
+
+
+def is_good(result: FlowSignalWaiter | SignalDeliveryResult) -> bool:
+    """Whether the signal has come or still can, or has reached someone or still can."""
+    if isinstance(result, FlowSignalWaiter):
+        return result.state is not WaiterState.EXPIRED
+    return result.status in (SignalDeliveryStatus.DELIVERED, SignalDeliveryStatus.BUFFERED)
+
+
+def headline(result: FlowSignalWaiter | SignalDeliveryResult) -> str:
+    """Return a sentence for what a call returned."""
+    if isinstance(result, FlowSignalWaiter):
+        return {
+            WaiterState.WAITING: f'waiting for signal "{result.signal_name}"',
+            WaiterState.DELIVERED: f'delivered: signal "{result.signal_name}" has come',
+            WaiterState.EXPIRED: f'expired: signal "{result.signal_name}" did not come before the deadline',
+        }[result.state]
+    sentence = {
+        SignalDeliveryStatus.DELIVERED: f'delivered to step "{result.step_key}"',
+        SignalDeliveryStatus.BUFFERED: "buffered: nobody waits now, the next waiter gets it",
+        SignalDeliveryStatus.ALREADY_DELIVERED: f'already delivered: step "{result.step_key}" has a payload',
+        SignalDeliveryStatus.EXPIRED: f'expired: step "{result.step_key}" is past its deadline',
+        SignalDeliveryStatus.NOT_FOUND: "not found: the run has no waiter of this signal",
+    }[result.status]
+    return f"{sentence} (by this delivery id, before)" if result.replayed else sentence

@@ -1,0 +1,116 @@
+"""The embedded server behind `serve` and `demo`."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ..embedded import EmbeddedServer, EmbeddedServerError
+from ..migrate import migrate
+from ._exit_code import ExitCode
+from ._output import Output
+from ._problem import Problem
+from ._terminal import CODE, GOOD, Terminal
+
+ADDRESS = ("host", "port", "dbname", "user", "password")
+
+
+@contextmanager
+def running(server: EmbeddedServer) -> Iterator[None]:
+    """Start a server and install flow-signal there; stop it when the block ends."""
+    try:
+        server.start()
+    except EmbeddedServerError as error:
+        message, _, detail = str(error).partition("\n")
+        raise Problem(code=ExitCode.FAILED, message=message, detail=detail) from None
+    try:
+        migrate(server.conninfo())
+        yield
+    finally:
+        server.stop()
+
+
+def until_told_to_end(server: EmbeddedServer) -> None:
+    """Return at Ctrl-C or SIGTERM; raise Problem if the server ends before."""
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    try:
+        while True:
+            with psycopg.connect(server.conninfo()) as connection:
+                readable, _, _ = select.select([woken.fileno(), connection.fileno()], [], [])
+            if woken.fileno() in readable:
+                return
+    except psycopg.OperationalError as error:
+        raise Problem(code=ExitCode.FAILED, message="the server has ended", detail=str(error)) from None
+
+
+def server_version(server: EmbeddedServer) -> str:
+    with psycopg.connect(server.conninfo()) as connection:
+        number = connection.info.server_version
+    return f"{number // 10000}.{number % 10000}"
+
+
+def serve(data_dir: Path | None, port: int, output: Output) -> None:
+    """Run a server until Ctrl-C or SIGTERM."""
+    server = EmbeddedServer(data_dir=data_dir, port=port)
+    with running(server):
+        if output.as_json:
+            output.json({"dsn": uri(server), "data_dir": str(server.data_dir), "kept": data_dir is not None})
+        else:
+            terminal = output.terminal
+            terminal.say((f"flow-signal is served on PostgreSQL {server_version(server)} until Ctrl-C", GOOD))
+            terminal.value("dsn", uri(server))
+            terminal.value("data", f"{server.data_dir} ({'kept' if data_dir else 'temporary'})")
+            show_what_to_try(server, uuid4(), terminal)
+        until_told_to_end(server)
+
+
+def show_what_to_try(server: EmbeddedServer, run_id: UUID, terminal: Terminal) -> None:
+    """Print commands that work as they are, for those who want to look around."""
+    terminal.say()
+    terminal.say("Try, in another terminal:")
+    for line in (
+        f"DSN='{uri(server)}' RUN={run_id}",
+        f'{own("flow-signal")} register $RUN confirm confirmation --dsn "$DSN"',
+        f"""{psql(server)} "$DSN" -c "SELECT * FROM flow_signal_v1.deliver_signal('$RUN', 'confirmation', '{{}}')\"""",
+        f'{own("python")} -c "import psycopg, uuid, flow_signal as f; '
+        "print(f.FlowSignalStore(psycopg.connect('$DSN')).get_waiter(uuid.UUID('$RUN'), 'confirm'))\"",
+    ):
+        terminal.say(("  " + line, CODE))
+    address = conninfo_to_dict(server.conninfo(tcp=True))
+    terminal.say("Any other language makes the same SELECT through its own driver, connected by TCP to")
+    terminal.say(("  " + "  ".join(f"{name}={address[name]}" for name in ADDRESS), CODE))
+
+
+def uri(server: EmbeddedServer) -> str:
+    """Return the address of a server with a TCP port, password included."""
+    parts = conninfo_to_dict(server.conninfo(tcp=True))
+    return "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parts)
+
+
+def psql(server: EmbeddedServer) -> str:
+    """Return how to call psql: the server's own, if it has one."""
+    program = server.bin_dir / "psql"
+    return str(program) if program.exists() and not shutil.which("psql") else "psql"
+
+
+def own(program: str) -> str:
+    """Return how to call a program of this Python environment from a shell in this folder."""
+    path = Path(sys.executable).parent / program
+    if shutil.which(program) == str(path):
+        return program
+    return min(str(path), os.path.relpath(path), key=len)

@@ -1,0 +1,49 @@
+"""Text for people, printed with rich: colours on a terminal only, and never with NO_COLOR."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from ._stream import discard
+
+GOOD, NOTABLE, BAD, FAINT, CODE = "bold green", "bold yellow", "bold red", "dim", "cyan"
+LABEL_WIDTH = 14
+
+
+class Terminal(Console):
+    """A console of rich's that takes every text as it is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        super().__init__(
+            file=stream,
+            color_system=None if os.environ.get("NO_COLOR") else "auto",
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def on_broken_pipe(self) -> None:
+        discard(self._stream)
+
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """Print one line of texts or (text, style) pairs.
+
+        The terminal wraps it, so that what is copied comes in one piece.
+        """
+        shown = (visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts)
+        self.print(Text.assemble(*shown), soft_wrap=True)
+
+    def value(self, name: str, value: object) -> None:
+        """Print a name and its value."""
+        shown = ("(none)", FAINT) if value is None else str(value)
+        self.say((name.ljust(LABEL_WIDTH), FAINT), shown)
+
+
+def visible(text: str) -> str:
+    """Escape what a terminal would act on rather than show."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
