@@ -1,6 +1,6 @@
 -- register_waiter parks a step once, keeps its created_at, and hands over what is already there.
 BEGIN;
-SELECT plan(275);
+SELECT plan(288);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_engine;
 
@@ -223,34 +223,10 @@ FROM (VALUES ('first'), ('second'), ('third')) AS s (step_key);
 
 -- A buffered signal.
 
-CREATE FUNCTION pg_temp.buffer(p_run text, p_payload_json text, p_signal_name text DEFAULT 'go')
-RETURNS text
-LANGUAGE sql
-AS $$
-SELECT d.status
-FROM flow_signal_v1.deliver_signal(
-    p_run_id => md5(p_run)::uuid, p_signal_name => p_signal_name,
-    p_payload_json => p_payload_json, p_buffer_until => clock_timestamp() + interval '1 day'
-) AS d
-$$;
-
-CREATE FUNCTION pg_temp.register(
-    p_run text, p_step_key text, p_expires_at timestamptz DEFAULT NULL, p_signal_name text DEFAULT 'go'
-)
-RETURNS text
-LANGUAGE sql
-AS $$
-SELECT concat_ws(' ', w.state, w.payload_json)
-FROM flow_signal_v1.register_waiter(
-    p_run_id => md5(p_run)::uuid, p_step_key => p_step_key,
-    p_signal_name => p_signal_name, p_expires_at => p_expires_at
-) AS w
-$$;
-
 SELECT is(pg_temp.buffer('fifo', n::text), 'buffered', format('signal %s is buffered', n))
 FROM generate_series(1, 3) AS n;
 SELECT is(
-    pg_temp.register('fifo', 'step ' || n, clock_timestamp() + interval '1 day'), 'delivered ' || n,
+    pg_temp.register('fifo', 'step ' || n, 'tomorrow'), 'delivered ' || n,
     format('waiter %s takes signal %s: first in, first out', n, n)
 )
 FROM generate_series(1, 3) AS n;
@@ -269,7 +245,7 @@ SELECT is(
     pg_temp.register('taken', 'late', '2001-01-02'), 'expired', 'nor with another past deadline'
 );
 SELECT is(
-    pg_temp.register('taken', 'other', NULL, 'stop'), 'waiting', 'nor does a waiter for another signal'
+    pg_temp.register('taken', 'other', p_signal_name => 'stop'), 'waiting', 'nor does a waiter for another signal'
 );
 SELECT is(pg_temp.register('taken', 'late'), 'delivered "kept"', 'live again, the late one takes it');
 SELECT ok(
@@ -285,28 +261,34 @@ SELECT is(
     'a waiting waiter that changes to the signal takes it'
 );
 
+CREATE TEMP TABLE revivals ON COMMIT DROP AS
+SELECT concat_ws(', ', s.state, d.what, c.signal_name) AS run, s.state, d.deadline, c.signal_name
+FROM (VALUES ('overdue'), ('settled')) AS s (state)
+CROSS JOIN (
+    VALUES ('waits for ever', NULL), ('new deadline', timestamptz 'tomorrow')
+) AS d (what, deadline)
+CROSS JOIN (VALUES ('go'), ('stop')) AS c (signal_name);
 SELECT is(
-    (SELECT pg_temp.buffer('settled', '1') || pg_temp.register('settled', 's', '2001-01-01')),
-    'bufferedexpired', 'an overdue waiter behind a buffered signal'
-);
+    ROW(
+        pg_temp.buffer(r.run, '1'), pg_temp.buffer(r.run, '1', p_signal_name => 'stop'),
+        pg_temp.register(r.run, 's', '2001-01-01'),
+        CASE r.state WHEN 'settled' THEN pg_temp.deliver(r.run) END
+    )::text,
+    ROW(
+        'buffered', 'buffered', 'expired', CASE r.state WHEN 'settled' THEN 'expired s' END
+    )::text,
+    format('%s: buffered signals and a late waiter', r.run)
+)
+FROM revivals AS r;
 SELECT is(
-    (
-        SELECT d.status
-        FROM flow_signal_v1.deliver_signal(p_run_id => md5('settled')::uuid, p_signal_name => 'go') AS d
-    ),
-    'expired', 'found by a sender, it is settled'
-);
-SELECT is(
-    pg_temp.register('settled', 's', '2990-01-01'), 'delivered 1', 'and takes the signal all the same'
-);
+    pg_temp.register(r.run, 's', r.deadline, r.signal_name), 'delivered 1',
+    format('%s: live again, it takes the one of its signal', r.run)
+)
+FROM revivals AS r;
 
 SELECT is(pg_temp.buffer('dead', n::text), 'buffered', format('signal %s is buffered', n))
 FROM generate_series(1, 4) AS n;
-RESET ROLE;
-UPDATE flow_signal.flow_signal_buffered_signals
-SET buffered_until = clock_timestamp()
-WHERE run_id = md5('dead')::uuid AND payload_json::text IN ('1', '2', '4');
-SET LOCAL ROLE flow_signal_engine;
+DO $$ BEGIN PERFORM pg_temp.let_buffered_die('dead', '1', '2', '4'); END $$;
 SELECT is(pg_temp.register('dead', 'first'), 'delivered 3', 'signals past their time are passed over');
 SELECT is(pg_temp.register('dead', 'second'), 'waiting', 'whether they stand in front or behind');
 RESET ROLE;
