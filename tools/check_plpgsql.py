@@ -65,9 +65,8 @@ def main() -> int:
     for function, line, level, *texts in findings:
         print(f"{function} line {line}: {level}: {'; '.join(filter(None, texts))}")
     if findings:
-        print(
-            "Lines count from the line of AS. A function that always raises runs during the check if it is IMMUTABLE: make it STABLE."
-        )
+        print("Lines count from the line of AS.")
+        print("A function that always raises runs during the check if it is IMMUTABLE: make it STABLE.")
     print(f"plpgsql_check: {len(findings)} findings")
     return 1 if findings else 0
 
