@@ -28,7 +28,7 @@ demo: .venv/demo.stamp $(SCRIPT)  ## Show a waiter being parked and woken (KEEP=
 test: .venv/dev.stamp $(SCRIPT) $(if $(SQL_TESTS),.tools/pg_prove .tools/pgtap.sql)  ## Run all tests (T=one file or folder, PG_BIN=/usr/lib/postgresql/15/bin)
 	@$(if $(SQL_TESTS)$(PY_TESTS),,echo "T=$(T): tests are below tests_sql/ and tests_py/" >&2; exit 1)
 	$(if $(SQL_TESTS),$(PYTHON_BIN)/python -m tests_sql.run $(SQL_TESTS))
-	$(if $(PY_TESTS),$(PYTHON_BIN)/python -m pytest $(PY_TESTS))
+	$(if $(PY_TESTS),$(PYTHON_BIN)/python -m pytest $(if $(T),,--numprocesses 4) $(PY_TESTS))
 
 .PHONY: lint
 lint: lint-sql lint-python  ## Check the SQL and the Python, changing nothing
