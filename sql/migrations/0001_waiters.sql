@@ -37,17 +37,17 @@ WHERE due_at IS NOT NULL;
 CREATE TABLE flow_signal.flow_signal_buffered_signals (
     run_id uuid NOT NULL,
     signal_name text COLLATE "C" NOT NULL,
-    "position" bigint NOT NULL,
+    position bigint NOT NULL,
     buffered_at timestamptz NOT NULL,
     buffered_until timestamptz NOT NULL,
     dead boolean NOT NULL DEFAULT false,
     delivery_id text COLLATE "C",
     payload_json json,
-    CONSTRAINT flow_signal_buffered_signals_pkey PRIMARY KEY (run_id, signal_name, "position")
+    CONSTRAINT flow_signal_buffered_signals_pkey PRIMARY KEY (run_id, signal_name, position)
 );
 
 CREATE INDEX flow_signal_buffered_signals_next_idx
-ON flow_signal.flow_signal_buffered_signals (run_id, signal_name, "position")
+ON flow_signal.flow_signal_buffered_signals (run_id, signal_name, position)
 WHERE NOT dead;
 
 CREATE INDEX flow_signal_buffered_signals_delivery_idx
@@ -57,8 +57,9 @@ WHERE delivery_id IS NOT NULL;
 COMMENT ON TABLE flow_signal.flow_signal_waiters IS
 'One row per parked step. Waiters of one (run_id, signal_name) form a line; see sql/README.md.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.place IS
-'Where the line keeps this waiter: head (at most one, unique), waiting, delivered or expired. '
-'A head keeps this place when it is settled, so that the delivery touches no index.';
+'Where the line keeps this waiter: head (at most one, unique), waiting, delivered or '
+'expired. A head keeps this place when it is settled, so that the delivery touches no '
+'index.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.expires_at IS
 'The deadline; NULL waits for ever.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.expired_at IS

@@ -12,8 +12,8 @@ CREATE TYPE flow_signal_v1.waiter AS (
 );
 REVOKE ALL ON TYPE flow_signal_v1.waiter FROM public;
 COMMENT ON TYPE flow_signal_v1.waiter IS
-'A parked step. state: waiting, delivered or expired. expires_at: the deadline, NULL waits for ever. '
-'payload_json: the payload of the signal, byte for byte as sent.';
+'A parked step. state: waiting, delivered or expired. expires_at: the deadline, NULL waits '
+'for ever. payload_json: the payload of the signal, byte for byte as sent.';
 
 CREATE TYPE flow_signal_v1.delivery AS (
     status text,
@@ -24,5 +24,5 @@ CREATE TYPE flow_signal_v1.delivery AS (
 );
 REVOKE ALL ON TYPE flow_signal_v1.delivery FROM public;
 COMMENT ON TYPE flow_signal_v1.delivery IS
-'What became of a signal. status: delivered, already_delivered, expired, buffered or not_found. '
-'replayed: this delivery id was recorded before and nothing was written now.';
+'What became of a signal. status: delivered, already_delivered, expired, buffered or '
+'not_found. replayed: this delivery id was recorded before and nothing was written now.';

@@ -1,4 +1,4 @@
--- locks: the line that the waiter joins, then the waiter, then the buffered signals that it takes
+-- locks: the lines that the waiter leaves and joins, in their order; then the waiter
 -- raises: WS001
 CREATE OR REPLACE FUNCTION flow_signal.change_waiter(
     p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz,
@@ -12,21 +12,15 @@ SET enable_seqscan = off
 AS $function$
 DECLARE
     v_waiter flow_signal.flow_signal_waiters;
+    v_held text[] := '{}';
+    v_line text;
     v_line_has_head boolean;
-    v_untouched boolean;
     v_settled boolean;
     v_now timestamptz;
 BEGIN
-    -- A row version that no transaction has locked or changed (xmax 0) needs no lock to be believed.
-    SELECT w.xmax = '0'::xid INTO v_untouched
-    FROM flow_signal.flow_signal_waiters AS w
-    WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
-    IF NOT v_untouched THEN
-        v_line_has_head := flow_signal.hold_line(p_run_id, p_signal_name, p_alone => false);
-    END IF;
-
     LOOP
-        IF v_line_has_head IS NULL THEN
+        -- A row version that nobody has locked or changed (xmax 0) is believed without a lock.
+        IF v_held = '{}' THEN
             SELECT w.* INTO v_waiter
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
@@ -36,13 +30,14 @@ BEGIN
             SELECT w.* INTO v_waiter
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
-            FOR UPDATE;
-        END IF;
-        IF NOT FOUND THEN
-            RETURN NULL;
+            FOR NO KEY UPDATE;
+            IF NOT FOUND THEN
+                RETURN NULL;
+            END IF;
         END IF;
 
-        IF v_waiter.delivered_at IS NOT NULL AND v_waiter.signal_name <> p_signal_name COLLATE "C" THEN
+        IF v_waiter.delivered_at IS NOT NULL
+            AND v_waiter.signal_name <> p_signal_name COLLATE "C" THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'WS001',
                 MESSAGE = format('step "%s" of run %s already holds the payload of signal "%s"',
@@ -57,36 +52,56 @@ BEGIN
             AND v_waiter.wake_channel IS NOT DISTINCT FROM p_wake_channel COLLATE "C"
             AND v_waiter.queue IS NOT DISTINCT FROM p_queue COLLATE "C"
         );
-        IF v_line_has_head IS NULL THEN
-            v_line_has_head := flow_signal.hold_line(p_run_id, p_signal_name, p_alone => false);
-            CONTINUE;
+
+        IF p_signal_name COLLATE "C" = ANY (v_held) AND v_waiter.signal_name = ANY (v_held) THEN
+            v_now := clock_timestamp();
+            v_settled := v_waiter.expired_at IS NOT NULL AND (
+                v_waiter.expires_at IS NOT DISTINCT FROM p_expires_at OR p_expires_at <= v_now
+            );
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET
+                signal_name = p_signal_name,
+                expires_at = p_expires_at,
+                expired_at = CASE WHEN v_settled THEN w.expired_at END,
+                wake_channel = p_wake_channel,
+                queue = p_queue,
+                due_at = CASE WHEN p_queue IS NOT NULL THEN p_expires_at END,
+                place = CASE
+                    WHEN w.signal_name = p_signal_name COLLATE "C" AND w.place = 'head' THEN 'head'
+                    WHEN NOT v_line_has_head THEN 'head'
+                    WHEN v_settled THEN 'expired'
+                    ELSE 'waiting'
+                END
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+            IF NOT v_settled THEN
+                PERFORM flow_signal.take_buffered_signal(
+                    p_run_id, p_step_key, p_signal_name, p_expires_at
+                );
+            END IF;
+            SELECT w.* INTO STRICT v_waiter
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+            EXIT;
         END IF;
 
-        v_now := clock_timestamp();
-        v_settled := v_waiter.expired_at IS NOT NULL
-            AND (v_waiter.expires_at IS NOT DISTINCT FROM p_expires_at OR p_expires_at <= v_now);
-        UPDATE flow_signal.flow_signal_waiters AS w
-        SET
-            signal_name = p_signal_name,
-            expires_at = p_expires_at,
-            expired_at = CASE WHEN v_settled THEN w.expired_at END,
-            wake_channel = p_wake_channel,
-            queue = p_queue,
-            due_at = CASE WHEN p_queue IS NOT NULL THEN p_expires_at END,
-            place = CASE
-                WHEN w.signal_name = p_signal_name COLLATE "C" AND w.place = 'head' THEN 'head'
-                WHEN NOT v_line_has_head THEN 'head'
-                WHEN v_settled THEN 'expired'
-                ELSE 'waiting'
-            END
-        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
-        IF NOT v_settled THEN
-            PERFORM flow_signal.take_buffered_signal(p_run_id, p_step_key, p_signal_name, p_expires_at);
-        END IF;
-        SELECT w.* INTO STRICT v_waiter
+        SELECT w.* INTO v_waiter
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
-        EXIT;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+        FOREACH v_line IN ARRAY ARRAY[
+            least(v_waiter.signal_name, p_signal_name COLLATE "C"),
+            greatest(v_waiter.signal_name, p_signal_name COLLATE "C")
+        ] LOOP
+            CONTINUE WHEN v_line COLLATE "C" = ANY (v_held);
+            IF v_line = p_signal_name COLLATE "C" THEN
+                v_line_has_head := flow_signal.hold_line(p_run_id, v_line);
+            ELSE
+                PERFORM flow_signal.hold_line(p_run_id, v_line);
+            END IF;
+            v_held := v_held || v_line;
+        END LOOP;
     END LOOP;
 
     RETURN (
@@ -98,7 +113,9 @@ BEGIN
     )::flow_signal_v1.waiter;
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal.change_waiter(uuid, text, text, timestamptz, text, text) FROM public;
+REVOKE ALL ON FUNCTION flow_signal.change_waiter(
+    uuid, text, text, timestamptz, text, text
+) FROM public;
 COMMENT ON FUNCTION flow_signal.change_waiter(uuid, text, text, timestamptz, text, text) IS
 'register_waiter for a key that exists: a repeat that changes nothing writes nothing. '
 'Returns NULL when the waiter was removed meanwhile.';

@@ -1,5 +1,5 @@
--- locks: the head of the line, or its place while there is none, until the transaction ends
-CREATE OR REPLACE FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text, p_alone boolean)
+-- locks: the head of the line, or its key while there is none, until the transaction ends
+CREATE OR REPLACE FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text)
 RETURNS boolean
 LANGUAGE plpgsql
 VOLATILE
@@ -11,26 +11,17 @@ DECLARE
     v_place_holder CONSTANT text := repeat('-', 257) || p_signal_name;
 BEGIN
     LOOP
-        IF p_alone THEN
-            PERFORM
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id
-                AND w.signal_name = p_signal_name COLLATE "C"
-                AND w.place = 'head'
-            FOR UPDATE;
-        ELSE
-            PERFORM
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id
-                AND w.signal_name = p_signal_name COLLATE "C"
-                AND w.place = 'head'
-            FOR KEY SHARE;
-        END IF;
+        PERFORM
+        FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.run_id = p_run_id
+            AND w.signal_name = p_signal_name COLLATE "C"
+            AND w.place = 'head'
+        FOR NO KEY UPDATE;
         IF FOUND THEN
             RETURN true;
         END IF;
 
-        -- Nobody ever sees this row, but until we commit its key makes others wait.
+        -- Nobody ever reads this row, but until we commit its key makes others wait.
         INSERT INTO flow_signal.flow_signal_waiters (
             run_id, step_key, signal_name, place, created_at
         )
@@ -44,7 +35,7 @@ BEGIN
     END LOOP;
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal.hold_line(uuid, text, boolean) FROM public;
-COMMENT ON FUNCTION flow_signal.hold_line(uuid, text, boolean) IS
-'Waits for those who hold the line (run, signal) and holds it until the transaction ends: p_alone '
-'against everybody, else only against those who hold it alone. Returns whether the line has a head.';
+REVOKE ALL ON FUNCTION flow_signal.hold_line(uuid, text) FROM public;
+COMMENT ON FUNCTION flow_signal.hold_line(uuid, text) IS
+'Waits until nobody else holds the line (run, signal) and holds it until the transaction ends. '
+'Returns whether the line has a head.';

@@ -10,4 +10,4 @@ SELECT p_value OPERATOR(pg_catalog.>=) '0001-01-01 00:00:00+00'::pg_catalog.time
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.is_instant(timestamptz) FROM public;
 COMMENT ON FUNCTION flow_signal.is_instant(timestamptz) IS
-'Whether every driver can carry this instant: finite, in the years 1 to 9999 (UTC); NULL for NULL.';
+'Whether every driver can carry this instant: finite, of the years 1 to 9999; NULL for NULL.';

@@ -6,8 +6,10 @@ IMMUTABLE
 PARALLEL SAFE
 AS $function$
 SELECT pg_catalog.length(p_value) OPERATOR(pg_catalog.<=) 256
-    AND p_value OPERATOR(pg_catalog.~) '[^\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
+    AND p_value COLLATE "C" OPERATOR(pg_catalog.~)
+    '[^\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.is_name(text) FROM public;
 COMMENT ON FUNCTION flow_signal.is_name(text) IS
-'Whether a step key, signal name, delivery id or queue is one: not blank, at most 256 characters; NULL for NULL.';
+'Whether a step key, signal name, delivery id or queue is one: not blank, at most 256 '
+'characters; NULL for NULL.';

@@ -53,5 +53,5 @@ END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.read_verdict(uuid, text) FROM public;
 COMMENT ON FUNCTION flow_signal.read_verdict(uuid, text) IS
-'What a sender is told when nobody in the line waits: already_delivered, expired or not_found. '
-'NULL when some waiter still has to be looked at.';
+'What a sender is told when nobody in the line waits: already_delivered, expired or '
+'not_found. NULL when some waiter still has to be looked at.';

@@ -26,6 +26,8 @@ BEGIN
     END IF;
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal.record_delivery(uuid, text, json, text, timestamptz) FROM public;
+REVOKE ALL ON FUNCTION flow_signal.record_delivery(
+    uuid, text, json, text, timestamptz
+) FROM public;
 COMMENT ON FUNCTION flow_signal.record_delivery(uuid, text, json, text, timestamptz) IS
 'Records the payload in a live waiter and notifies its wake channel, if it asked for one.';

@@ -23,4 +23,5 @@ END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.refuse_payload(text, text) FROM public;
 COMMENT ON FUNCTION flow_signal.refuse_payload(text, text) IS
-'Refuses a payload that is over 1 MiB or, with the DETAIL that PostgreSQL gave, no JSON; in the one wording for it.';
+'Refuses a payload that is over 1 MiB or, with the DETAIL that PostgreSQL gave, no JSON; in '
+'the one wording for it.';

@@ -1,7 +1,8 @@
--- locks: the line alone, then its waiters that are open, oldest first
+-- locks: the line, then those of its waiters that are open, oldest first
 -- raises: WS002
 CREATE OR REPLACE FUNCTION flow_signal.settle_signal(
-    p_run_id uuid, p_signal_name text, p_payload_json json, p_delivery_id text, p_buffer_until timestamptz
+    p_run_id uuid, p_signal_name text, p_payload_json json, p_delivery_id text,
+    p_buffer_until timestamptz
 )
 RETURNS flow_signal_v1.delivery
 LANGUAGE plpgsql
@@ -16,7 +17,7 @@ DECLARE
     v_now timestamptz;
 BEGIN
     LOOP
-        PERFORM flow_signal.hold_line(p_run_id, p_signal_name, p_alone => true);
+        PERFORM flow_signal.hold_line(p_run_id, p_signal_name);
 
         -- 1. the same signal again
         IF p_delivery_id IS NOT NULL THEN
@@ -84,6 +85,7 @@ BEGIN
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
                 AND w.step_key = v_waiter.step_key
+                AND w.signal_name = p_signal_name COLLATE "C"
                 AND w.delivered_at IS NULL
                 AND w.expired_at IS NULL
             FOR NO KEY UPDATE;
@@ -123,7 +125,9 @@ BEGIN
         IF v_verdict.step_key IS NOT NULL THEN
             PERFORM
             FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id AND w.step_key = v_verdict.step_key COLLATE "C"
+            WHERE w.run_id = p_run_id
+                AND w.step_key = v_verdict.step_key COLLATE "C"
+                AND w.signal_name = p_signal_name COLLATE "C"
             FOR KEY SHARE;
             CONTINUE WHEN NOT FOUND;
         END IF;
@@ -132,6 +136,8 @@ BEGIN
     RETURN v_verdict;
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal.settle_signal(uuid, text, json, text, timestamptz) FROM public;
+REVOKE ALL ON FUNCTION flow_signal.settle_signal(
+    uuid, text, json, text, timestamptz
+) FROM public;
 COMMENT ON FUNCTION flow_signal.settle_signal(uuid, text, json, text, timestamptz) IS
-'deliver_signal in full: decides with the line held alone what becomes of the signal.';
+'deliver_signal in full: holds the line and decides what becomes of the signal.';

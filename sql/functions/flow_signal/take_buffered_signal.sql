@@ -46,6 +46,9 @@ BEGIN
     END LOOP;
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal.take_buffered_signal(uuid, text, text, timestamptz) FROM public;
+REVOKE ALL ON FUNCTION flow_signal.take_buffered_signal(
+    uuid, text, text, timestamptz
+) FROM public;
 COMMENT ON FUNCTION flow_signal.take_buffered_signal(uuid, text, text, timestamptz) IS
-'Gives the oldest buffered signal that is still alive to a live waiter; returns whether there was one.';
+'Gives the oldest buffered signal that is still alive to a live waiter; returns whether there '
+'was one.';

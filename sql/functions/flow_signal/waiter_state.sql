@@ -1,6 +1,7 @@
 -- no SET clause, so that the planner inlines it; every name in it is qualified
 CREATE OR REPLACE FUNCTION flow_signal.waiter_state(
-    p_delivered_at timestamptz, p_expired_at timestamptz, p_expires_at timestamptz, p_now timestamptz
+    p_delivered_at timestamptz, p_expired_at timestamptz, p_expires_at timestamptz,
+    p_now timestamptz
 )
 RETURNS text
 LANGUAGE sql
@@ -13,6 +14,10 @@ SELECT CASE
     ELSE 'waiting'
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal.waiter_state(timestamptz, timestamptz, timestamptz, timestamptz) FROM public;
-COMMENT ON FUNCTION flow_signal.waiter_state(timestamptz, timestamptz, timestamptz, timestamptz) IS
+REVOKE ALL ON FUNCTION flow_signal.waiter_state(
+    timestamptz, timestamptz, timestamptz, timestamptz
+) FROM public;
+COMMENT ON FUNCTION flow_signal.waiter_state(
+    timestamptz, timestamptz, timestamptz, timestamptz
+) IS
 'The state of a waiter at p_now: delivered, expired or waiting.';

@@ -55,8 +55,11 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.await_waiter(uuid, text, interval) FROM public;
-GRANT EXECUTE ON FUNCTION flow_signal_v1.await_waiter(uuid, text, interval) TO flow_signal_reader;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.await_waiter(
+    uuid, text, interval
+) TO flow_signal_reader;
 COMMENT ON FUNCTION flow_signal_v1.await_waiter(uuid, text, interval) IS
-'Waits until the waiter is delivered or expired, at most p_max_wait (0 to 5 minutes), and returns it as it is '
-'then; no row when there is no such waiter. Looks every 5 to 100 ms. For drivers that cannot LISTEN: '
-'each call holds a connection and a snapshot, which keeps vacuum from cleaning what dies meanwhile.';
+'Waits until the waiter is delivered or expired, at most p_max_wait (0 to 5 minutes), and '
+'returns it as it is then; no row when there is no such waiter. Looks every 5 to 100 ms. For '
+'drivers that cannot LISTEN: each call holds a connection and a snapshot, which keeps vacuum '
+'from cleaning what dies meanwhile.';

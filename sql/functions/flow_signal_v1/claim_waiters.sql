@@ -64,8 +64,11 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) FROM public;
-GRANT EXECUTE ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) TO flow_signal_engine;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.claim_waiters(
+    text, integer, interval
+) TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) IS
-'Hands out waits of a queue that are over, delivered or expired, oldest due first, each to one caller for '
-'p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. '
-'remove_waiter acknowledges; what is not removed is handed out again after the lease.';
+'Hands out waits of a queue that are over, delivered or expired, oldest due first, each to one '
+'caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as '
+'expired stays expired. remove_waiter acknowledges; what is not removed is handed out again '
+'after the lease.';

@@ -1,5 +1,5 @@
 -- since: 1.0 | role: sender | raises: 22004 22023 22P02 WS002 WS003 0A000
--- locks: the waiter; where none is live, or with a delivery id, the line alone and then the waiter
+-- locks: the line, then the waiter; nothing to say that a line of one is settled
 CREATE OR REPLACE FUNCTION flow_signal_v1.deliver_signal(
     p_run_id uuid,
     p_signal_name text,
@@ -18,7 +18,6 @@ DECLARE
     v_payload json;
     v_detail text;
     v_waiter record;
-    v_verdict flow_signal_v1.delivery;
     v_now timestamptz;
 BEGIN
     IF p_run_id IS NULL THEN
@@ -47,7 +46,6 @@ BEGIN
     END IF;
 
     IF p_delivery_id IS NULL THEN
-        -- The head of the line, unless somebody older waits behind it; else who waits longest.
         SELECT w.step_key, w.expires_at, w.wake_channel
         INTO v_waiter
         FROM flow_signal.flow_signal_waiters AS w
@@ -56,57 +54,49 @@ BEGIN
             AND w.place = 'head'
             AND w.delivered_at IS NULL
             AND w.expired_at IS NULL
-            AND NOT EXISTS (
-                SELECT FROM flow_signal.flow_signal_waiters AS o
-                WHERE o.run_id = p_run_id
-                    AND o.signal_name = p_signal_name COLLATE "C"
-                    AND o.place = 'waiting'
-                    AND (o.created_at, o.step_key) < (w.created_at, w.step_key)
-            )
-        FOR NO KEY UPDATE OF w;
-        IF NOT FOUND THEN
-            SELECT w.step_key, w.expires_at, w.wake_channel
-            INTO v_waiter
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id
-                AND w.signal_name = p_signal_name COLLATE "C"
-                AND w.place = 'waiting'
-            ORDER BY w.created_at, w.step_key
-            LIMIT 1
-            FOR NO KEY UPDATE;
-        END IF;
+        FOR NO KEY UPDATE;
         v_now := clock_timestamp();
-        IF FOUND AND (v_waiter.expires_at IS NULL OR v_waiter.expires_at > v_now) THEN
+        IF NOT FOUND THEN
+            RETURN flow_signal.pass_head(p_run_id, p_signal_name, v_payload, p_buffer_until);
+        ELSIF v_waiter.expires_at IS NULL OR v_waiter.expires_at > v_now THEN
             UPDATE flow_signal.flow_signal_waiters AS w
             SET
                 delivered_at = v_now,
                 payload_json = v_payload,
-                due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END,
-                place = CASE w.place WHEN 'head' THEN w.place ELSE 'delivered' END
-            WHERE w.run_id = p_run_id AND w.step_key = v_waiter.step_key;
-            IF v_waiter.wake_channel IS NOT NULL THEN
-                PERFORM pg_notify(v_waiter.wake_channel, p_run_id || '/' || v_waiter.step_key);
-            END IF;
-            RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)::flow_signal_v1.delivery;
-        END IF;
-
-        -- Nobody to deliver to, nothing to keep, and no other transaction that could change that.
-        IF NOT FOUND AND (p_buffer_until <= v_now) IS NOT FALSE
-            AND pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot()) THEN
-            v_verdict := flow_signal.read_verdict(p_run_id, p_signal_name);
-            IF v_verdict.status IS NOT NULL THEN
-                RETURN v_verdict;
+                due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
+            WHERE w.run_id = p_run_id
+                AND w.step_key = v_waiter.step_key
+                AND ((w.created_at, w.step_key) < (
+                    SELECT o.created_at, o.step_key
+                    FROM flow_signal.flow_signal_waiters AS o
+                    WHERE o.run_id = p_run_id
+                        AND o.signal_name = p_signal_name COLLATE "C"
+                        AND o.place = 'waiting'
+                    ORDER BY o.created_at, o.step_key
+                    LIMIT 1
+                )) IS NOT FALSE;
+            IF FOUND THEN
+                IF v_waiter.wake_channel IS NOT NULL THEN
+                    PERFORM pg_notify(
+                        v_waiter.wake_channel, p_run_id || '/' || v_waiter.step_key
+                    );
+                END IF;
+                RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)
+                ::flow_signal_v1.delivery;
             END IF;
         END IF;
     END IF;
     RETURN flow_signal.settle_signal(p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until);
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal_v1.deliver_signal(uuid, text, text, text, timestamptz) FROM public;
+REVOKE ALL ON FUNCTION flow_signal_v1.deliver_signal(
+    uuid, text, text, text, timestamptz
+) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.deliver_signal(uuid, text, text, text, timestamptz)
 TO flow_signal_sender;
 COMMENT ON FUNCTION flow_signal_v1.deliver_signal(uuid, text, text, text, timestamptz) IS
-'Sends a signal to a run: its oldest live waiter of that name gets the payload. Says what became of it: '
-'delivered, already_delivered, expired, buffered or not_found. p_payload_json: JSON text, at most 1 MiB. '
-'p_delivery_id: a repeat under the same id reaches no second waiter and gets the first answer. '
-'p_buffer_until: while nobody waits, keep the signal for the next waiter until then.';
+'Sends a signal to a run: its oldest live waiter of that name gets the payload. Says what '
+'became of it: delivered, already_delivered, expired, buffered or not_found. '
+'p_payload_json: JSON text, at most 1 MiB. p_delivery_id: a repeat under the same id '
+'reaches no second waiter and gets the first answer. p_buffer_until: while nobody waits, '
+'keep the signal for the next waiter until then.';

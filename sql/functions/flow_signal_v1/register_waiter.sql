@@ -1,5 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 22023 0A000 WS001
--- locks: the head of the line for key share, if there is one; then the waiter
+-- locks: the line; for another signal name the lines of both, in their order; then the waiter
 CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiter(
     p_run_id uuid,
     p_step_key text,
@@ -38,7 +38,7 @@ BEGIN
     END IF;
 
     LOOP
-        -- The first of its line. Waits for whoever is about to be that, or holds the empty line.
+        -- The first of its line; waits for whoever is about to be that or holds the empty line.
         v_now := clock_timestamp();
         INSERT INTO flow_signal.flow_signal_waiters (
             run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
@@ -68,7 +68,7 @@ BEGIN
         WHERE w.run_id = p_run_id
             AND w.signal_name = p_signal_name COLLATE "C"
             AND w.place = 'head'
-        FOR KEY SHARE;
+        FOR NO KEY UPDATE;
         CONTINUE WHEN NOT FOUND;
         v_now := clock_timestamp();
         INSERT INTO flow_signal.flow_signal_waiters (
@@ -101,11 +101,16 @@ BEGIN
     )::flow_signal_v1.waiter;
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal_v1.register_waiter(uuid, text, text, timestamptz, text, text) FROM public;
-GRANT EXECUTE ON FUNCTION flow_signal_v1.register_waiter(uuid, text, text, timestamptz, text, text)
+REVOKE ALL ON FUNCTION flow_signal_v1.register_waiter(
+    uuid, text, text, timestamptz, text, text
+) FROM public;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.register_waiter(
+    uuid, text, text, timestamptz, text, text
+)
 TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.register_waiter(uuid, text, text, timestamptz, text, text) IS
-'Parks a step until the signal p_signal_name comes to its run, at the latest until p_expires_at (NULL: for ever). '
-'Takes the oldest buffered signal at once if there is one. The same key again: a delivered waiter comes back '
-'with its payload, any other takes the new signal, deadline, wake channel and queue. p_wake_channel: NOTIFY '
-'run_id/step_key there on delivery. p_queue: hand the wait out by claim_waiters when it is over.';
+'Parks a step until the signal p_signal_name comes to its run, at the latest until '
+'p_expires_at (NULL: for ever). Takes the oldest buffered signal at once if there is one. '
+'The same key again: a delivered waiter comes back with its payload, any other takes the '
+'new signal, deadline, wake channel and queue. p_wake_channel: NOTIFY run_id/step_key there '
+'on delivery. p_queue: hand the wait out by claim_waiters when it is over.';

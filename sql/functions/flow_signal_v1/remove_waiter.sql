@@ -34,4 +34,5 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) IS
-'Forgets a waiter and returns what it was, with a payload that came at the last moment; no row when there is none.';
+'Forgets a waiter and returns what it was, with a payload that came at the last moment; no '
+'row when there is none.';
