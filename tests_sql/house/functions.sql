@@ -1,0 +1,151 @@
+-- Every function is declared, pinned, documented and written as the house wants it.
+BEGIN;
+SELECT plan(20);
+\set test_files `ls tests_sql/api`
+
+CREATE TEMP VIEW functions AS
+SELECT
+    p.oid, n.nspname::text AS schema, p.proname::text AS name, p.provolatile, p.prosecdef, p.proconfig,
+    p.proargnames, p.proargmodes, p.pronargs, l.lanname::text AS language, p.prorettype, p.proretset,
+    p.proowner, p.prosrc,
+    -- without comments and strings
+    regexp_replace(regexp_replace(p.prosrc, '--[^\n]*', '', 'g'), '''[^'']*''', '''''', 'g') AS code
+FROM pg_proc AS p
+INNER JOIN pg_namespace AS n ON n.oid = p.pronamespace
+INNER JOIN pg_language AS l ON l.oid = p.prolang
+WHERE n.nspname ~ '^flow_signal(_v\d+)?$';
+
+SELECT cmp_ok(count(*), '>=', 2::bigint, format('schema %s has functions', s.schema))
+FROM (VALUES ('flow_signal'), ('flow_signal_v1')) AS s (schema)
+INNER JOIN functions AS f ON f.schema = s.schema
+GROUP BY s.schema ORDER BY s.schema;
+
+SELECT is_empty(
+    $$SELECT f.schema, f.name, f.language FROM functions AS f WHERE f.language NOT IN ('plpgsql', 'sql')$$,
+    'they are written in PL/pgSQL or SQL'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f WHERE f.prosecdef <> (f.schema <> 'flow_signal')$$,
+    'those of the API are SECURITY DEFINER, the helpers are not'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name, f.proconfig FROM functions AS f
+    WHERE NOT (f.schema = 'flow_signal' AND f.language = 'sql' AND f.proconfig IS NULL)
+        AND 'search_path=pg_catalog, pg_temp' <> ALL(coalesce(f.proconfig, '{}'))$$,
+    'their search_path is pg_catalog, pg_temp; only helpers that are inlined do without'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name, s.setting
+    FROM functions AS f
+    CROSS JOIN unnest(f.proconfig) AS s (setting)
+    WHERE s.setting NOT IN ('search_path=pg_catalog, pg_temp', 'enable_seqscan=off')$$,
+    'they set nothing else, but for the planner'
+);
+SELECT is_empty(
+    $$SELECT f.name, f.code
+    FROM functions AS f
+    CROSS JOIN regexp_replace(f.code, 'OPERATOR\(pg_catalog\.[^)]+\)', '', 'g') AS r (rest)
+    WHERE f.proconfig IS NULL AND (
+        r.rest ~ '[-+*/<>=~!@#%^&|`?]'
+        OR r.rest ~ '::(?!pg_catalog\.)'
+        OR regexp_replace(r.rest, 'pg_catalog\.\w+\(', '', 'g') ~* '\w+\s*\('
+    )$$,
+    'the helpers that are inlined qualify every operator, type and function'
+);
+SELECT is_empty(
+    $$SELECT f.name FROM functions AS f WHERE f.proconfig IS NULL AND f.provolatile = 'v'$$,
+    'and are not volatile, or they would not be inlined'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name
+    FROM functions AS f
+    WHERE f.provolatile <> 'v'
+        AND f.code ~* '\m(clock_timestamp|insert|update|delete|pg_notify|pg_sleep)\M'$$,
+    'who writes, waits or reads the clock is VOLATILE'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name, count(*) FROM functions AS f GROUP BY f.schema, f.name HAVING count(*) > 1$$,
+    'no name is overloaded'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name
+    FROM functions AS f
+    WHERE f.pronargs <> (
+        SELECT count(*)
+        FROM unnest(f.proargnames) WITH ORDINALITY AS a (name, number)
+        WHERE a.name ~ '^p_[a-z_]+$' AND coalesce(f.proargmodes[a.number] IN ('i', 'v'), true)
+    )$$,
+    'every parameter has a name, which starts with p_'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name
+    FROM functions AS f
+    INNER JOIN pg_type AS t ON t.oid = f.prorettype
+    WHERE f.schema <> 'flow_signal'
+        AND t.typnamespace NOT IN (f.schema::regnamespace, 'pg_catalog'::regnamespace)$$,
+    'what the API returns is a type of its own major or of PostgreSQL'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name
+    FROM functions AS f
+    WHERE coalesce(obj_description(f.oid, 'pg_proc'), '') !~ '^[a-zA-Z].*\.$'$$,
+    'every function has a comment, in sentences'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name, f.proowner::regrole
+    FROM functions AS f WHERE f.proowner <> 'flow_signal_owner'::regrole$$,
+    'flow_signal_owner owns every function'
+);
+
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE f.code ~* '\m(skip\s+locked|nowait)\M' AND f.name <> 'claim_waiters'$$,
+    'only claim_waiters skips what is locked'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE f.code ~* '\m(now|transaction_timestamp|statement_timestamp|current_timestamp|localtimestamp)\M'$$,
+    'the clock is clock_timestamp, never the start of the transaction'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name, c.call[1]
+    FROM functions AS f
+    CROSS JOIN regexp_split_to_table(f.code, ';') AS s (statement)
+    CROSS JOIN regexp_replace(s.statement, '\mFOR (NO KEY )?UPDATE\M', '', 'gi') AS u (statement)
+    CROSS JOIN substring(u.statement from '(?i)\m(?:UPDATE|DELETE FROM|ON CONFLICT|RETURNING)\M.*') AS w (part)
+    CROSS JOIN regexp_matches(w.part, '(\w+)\s*\(', 'g') AS c (call)
+    WHERE EXISTS (
+        SELECT FROM pg_proc AS p WHERE p.proname = lower(c.call[1]) AND p.provolatile = 'v'
+            AND p.pronamespace::regnamespace::text ~ '^(pg_catalog|flow_signal)'
+    )$$,
+    'no volatile function is called inside UPDATE, DELETE, ON CONFLICT or RETURNING'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name
+    FROM functions AS f
+    WHERE NOT (
+        SELECT count(*) = ALL(ARRAY[
+            count(*) FILTER (WHERE r.statement ~ '\mERRCODE = '),
+            count(*) FILTER (WHERE r.statement ~ '\mMESSAGE = '),
+            count(*) FILTER (WHERE r.statement ~ '\mDETAIL = '),
+            count(*) FILTER (WHERE r.statement ~ '\mHINT = ')
+        ])
+        FROM regexp_split_to_table(f.code, ';') AS r (statement)
+        WHERE r.statement ~ '\mRAISE\M'
+    )$$,
+    'every error has a code, a message, a detail and a hint'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE f.schema <> 'flow_signal' AND f.code ~ '\mRAISE\M'$$,
+    'the API raises its errors through helpers, so that one condition has one wording'
+);
+
+SELECT set_eq(
+    $$SELECT f.name || '.sql' FROM functions AS f WHERE f.schema = 'flow_signal_v1'$$,
+    format('SELECT unnest(string_to_array(%L, E''\n''))', :'test_files'),
+    'every function of the API has its test file, and every test file its function'
+);
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,173 @@
+-- Nothing that a caller plants in its search_path or its temporary schema changes what a call does.
+BEGIN;
+SELECT plan(21);
+\ir ../helpers.psql
+
+-- Objects in the way of everything that the functions use. Whoever uses a function or an operator
+-- of these is told so; who uses a table finds it empty.
+CREATE SCHEMA evil;
+CREATE FUNCTION pg_temp.plant(p_schema text)
+RETURNS void
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_signature text;
+    v_operator record;
+BEGIN
+    FOREACH v_signature IN ARRAY ARRAY[
+        'clock_timestamp() RETURNS timestamptz', 'now() RETURNS timestamptz',
+        'length(text) RETURNS integer', 'octet_length(text) RETURNS integer', 'left(text, integer) RETURNS text',
+        'repeat(text, integer) RETURNS text', 'format(text, text, text) RETURNS text',
+        'current_setting(text) RETURNS text',
+        'pg_notify(text, text) RETURNS void', 'pg_sleep(double precision) RETURNS void',
+        'max(bigint) RETURNS bigint',
+        'is_name(text) RETURNS boolean', 'is_instant(timestamptz) RETURNS boolean',
+        'hold_line(uuid, text, boolean) RETURNS boolean', 'get_waiter(uuid, text) RETURNS text',
+        'waiter_state(timestamptz, timestamptz, timestamptz, timestamptz) RETURNS text',
+        'is_equal(uuid, uuid) RETURNS boolean', 'is_equal(text, text) RETURNS boolean',
+        'is_equal(timestamptz, timestamptz) RETURNS boolean', 'is_equal(integer, integer) RETURNS boolean',
+        'join_texts(text, text) RETURNS text', 'add(timestamptz, interval) RETURNS timestamptz'
+    ] LOOP
+        EXECUTE format(
+            'CREATE FUNCTION %I.%s LANGUAGE plpgsql AS %L', p_schema, v_signature,
+            'BEGIN RAISE EXCEPTION ''hijacked''; END'
+        );
+    END LOOP;
+    FOR v_operator IN
+        SELECT o.name, t.type
+        FROM unnest('{=,<>,<,>,<=,>=,~}'::text []) AS o (name)
+        CROSS JOIN unnest('{uuid,text,timestamptz,integer}'::text []) AS t (type)
+    LOOP
+        EXECUTE format(
+            'CREATE OPERATOR %I.%s (FUNCTION = %1$I.is_equal, LEFTARG = %3$s, RIGHTARG = %3$s)',
+            p_schema, v_operator.name, v_operator.type
+        );
+    END LOOP;
+    EXECUTE format(
+        'CREATE OPERATOR %I.|| (FUNCTION = %1$I.join_texts, LEFTARG = text, RIGHTARG = text)', p_schema
+    );
+    EXECUTE format(
+        'CREATE OPERATOR %I.+ (FUNCTION = %1$I.add, LEFTARG = timestamptz, RIGHTARG = interval)', p_schema
+    );
+    EXECUTE format('CREATE TYPE %I.json AS ENUM (''1'')', p_schema);
+    EXECUTE format('CREATE TYPE %I.waiter AS (hijacked text)', p_schema);
+    EXECUTE format('CREATE TYPE %I.delivery AS (hijacked text)', p_schema);
+    EXECUTE format(
+        'CREATE TABLE %I.flow_signal_waiters (LIKE flow_signal.flow_signal_waiters)', p_schema
+    );
+    EXECUTE format(
+        'CREATE TABLE %I.flow_signal_buffered_signals (LIKE flow_signal.flow_signal_buffered_signals)',
+        p_schema
+    );
+END
+$function$;
+SELECT is(pg_temp.plant('evil')::text, '', 'a schema is hostile');
+SELECT is(pg_temp.plant(pg_my_temp_schema()::regnamespace::text)::text, '', 'so is the temporary one');
+GRANT USAGE ON SCHEMA evil TO public;
+GRANT ALL ON ALL TABLES IN SCHEMA evil TO public;
+
+-- Nothing in it may depend on the search_path.
+CREATE FUNCTION pg_temp.result(p_call text)
+RETURNS text
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_result text;
+BEGIN
+    EXECUTE p_call INTO v_result;
+    RETURN v_result;
+EXCEPTION
+    WHEN OTHERS THEN
+        RETURN SQLERRM;
+END
+$function$;
+
+SET LOCAL ROLE flow_signal_engine;
+SET LOCAL search_path = evil, pg_temp, pg_catalog;
+SELECT
+    pg_temp.result($$SELECT clock_timestamp()$$) AS function,
+    pg_temp.result($$SELECT 1 = 1$$) AS operator,
+    pg_temp.result($$SELECT '2'::json$$) AS type
+\gset hijacked_
+SELECT
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a', p_signal_name => 'go',
+        p_expires_at => '2990-01-01', p_wake_channel => 'c', p_queue => 'q'
+    )$$) AS register,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b', p_signal_name => 'go'
+    )$$) AS join,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b', p_signal_name => 'go',
+        p_expires_at => '2001-01-01'
+    )$$) AS change,
+    pg_temp.result($$SELECT status FROM flow_signal_v1.deliver_signal(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_payload_json => '{"a": 1}'
+    )$$) AS deliver,
+    pg_temp.result($$SELECT status FROM flow_signal_v1.deliver_signal(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_delivery_id => 'i'
+    )$$) AS miss,
+    pg_temp.result($$SELECT status FROM flow_signal_v1.deliver_signal(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_delivery_id => 'i',
+        p_buffer_until => '2990-01-01'
+    )$$) AS buffer,
+    pg_temp.result($$SELECT replayed FROM flow_signal_v1.deliver_signal(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_delivery_id => 'i'
+    )$$) AS replay,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b', p_signal_name => 'go'
+    )$$) AS take,
+    pg_temp.result($$SELECT payload_json FROM flow_signal_v1.get_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
+    )$$) AS get,
+    pg_temp.result($$SELECT payload_json FROM flow_signal_v1.await_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
+    )$$) AS await,
+    pg_temp.result($$SELECT payload_json FROM flow_signal_v1.claim_waiters(p_queue => 'q')$$) AS claim,
+    pg_temp.result($$SELECT payload_json FROM flow_signal_v1.remove_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
+    )$$) AS remove,
+    pg_temp.result($$SELECT flow_signal_v1.version() IS NOT NULL$$) AS version,
+    pg_temp.result($$SELECT flow_signal_v1.get_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => ' '
+    )$$) AS blank,
+    pg_temp.result($$SELECT flow_signal_v1.register_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 's', p_signal_name => 'go',
+        p_expires_at => '-infinity'
+    )$$) AS never,
+    pg_temp.result($$SELECT flow_signal_v1.deliver_signal(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_payload_json => '2 2'
+    )$$) AS no_json
+\gset
+SET LOCAL search_path = pgtap;
+
+SELECT is(
+    ARRAY[:'hijacked_function', :'hijacked_operator', :'hijacked_type'],
+    ARRAY['hijacked', 'hijacked', 'invalid input value for enum json: "2"'],
+    'the caller itself is hijacked'
+);
+SELECT is(c.have, c.want, c.what)
+FROM (
+    VALUES
+    (:'register', 'waiting', 'register_waiter'), (:'join', 'waiting', 'register_waiter, behind another'),
+    (:'change', 'expired', 'register_waiter, with a new deadline'), (:'deliver', 'delivered', 'deliver_signal'),
+    (:'miss', 'already_delivered', 'deliver_signal, to nobody'),
+    (:'buffer', 'buffered', 'deliver_signal, for later'), (:'replay', 'true', 'deliver_signal, again'),
+    (:'take', 'delivered', 'register_waiter, taking a signal'), (:'get', '{"a": 1}', 'get_waiter'),
+    (:'await', '{"a": 1}', 'await_waiter'), (:'claim', '{"a": 1}', 'claim_waiters'),
+    (:'remove', '{"a": 1}', 'remove_waiter'), (:'version', 'true', 'version'),
+    (:'blank', 'step key " " is blank', 'a blank name'),
+    (:'never', 'deadline -infinity is out of range', 'a deadline out of range'),
+    (:'no_json', 'payload "2 2" is not valid JSON', 'a payload that is no JSON')
+) AS c (have, want, what);
+RESET ROLE;
+SELECT is(
+    (SELECT count(*) FROM evil.flow_signal_waiters) + (SELECT count(*) FROM pg_temp.flow_signal_waiters),
+    0::bigint, 'nothing went into a table of the caller'
+);
+SELECT is(
+    (SELECT count(*) FROM flow_signal.flow_signal_waiters), 1::bigint, 'one waiter is left where it belongs'
+);
+
+SELECT * FROM finish();
+ROLLBACK;
