@@ -87,7 +87,7 @@ SET LOCAL search_path = evil, pg_temp, pg_catalog;
 SELECT
     pg_temp.result($$SELECT clock_timestamp()$$) AS function,
     pg_temp.result($$SELECT 1 = 1$$) AS operator,
-    pg_temp.result($$SELECT '2'::json$$) AS type
+    pg_temp.result($$SELECT pg_catalog.count(*) FROM flow_signal_waiters$$) AS table
 \gset hijacked_
 SELECT
     pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
@@ -142,8 +142,8 @@ SELECT
 SET LOCAL search_path = pgtap;
 
 SELECT is(
-    ARRAY[:'hijacked_function', :'hijacked_operator', :'hijacked_type'],
-    ARRAY['hijacked', 'hijacked', 'invalid input value for enum json: "2"'],
+    ARRAY[:'hijacked_function', :'hijacked_operator', :'hijacked_table'],
+    ARRAY['hijacked', 'hijacked', '0'],
     'the caller itself is hijacked'
 );
 SELECT is(c.have, c.want, c.what)

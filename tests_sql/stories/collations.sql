@@ -1,0 +1,151 @@
+-- Values get the same answers whatever collation the caller gives them.
+BEGIN;
+\ir ../helpers.psql
+CREATE SCHEMA collations;
+DO $$
+BEGIN
+    CREATE COLLATION collations.ignores_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+EXCEPTION
+    WHEN feature_not_supported THEN NULL;  -- built without ICU
+END
+$$;
+CREATE TEMP TABLE collations ON COMMIT DROP AS
+SELECT format('%I.%I', n.nspname, c.collname) AS collation
+FROM pg_collation AS c
+INNER JOIN pg_namespace AS n ON n.oid = c.collnamespace
+WHERE c.collencoding IN (-1, pg_char_to_encoding('UTF8')) AND c.collname IN (
+    'default', 'C', 'POSIX', 'ucs_basic', 'C.utf8', 'pg_c_utf8', 'pg_unicode_fast', 'unicode', 'und-x-icu',
+    'de-x-icu', 'tr-x-icu', 'ignores_case'
+);
+GRANT USAGE ON SCHEMA collations TO public;
+GRANT SELECT ON collations TO public;
+SELECT plan((count(*) * 5 + 1)::integer) FROM collations;
+SELECT ok(count(*) >= 4, format('there are %s collations', count(*))) FROM collations;
+SET LOCAL ROLE flow_signal_engine;
+
+-- A call in which every text has a collation, %s.
+CREATE FUNCTION pg_temp.collated(p_collation text, p_call text, VARIADIC p_values text [])
+RETURNS text
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_arguments text [] := ARRAY(
+        SELECT format('%L COLLATE %s', v, p_collation) FROM unnest(p_values) AS v
+    );
+    v_outcome text;
+BEGIN
+    EXECUTE format('SELECT * FROM flow_signal_v1.' || p_call, VARIADIC v_arguments) INTO v_outcome;
+    RETURN v_outcome;
+EXCEPTION
+    WHEN OTHERS THEN
+        RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$function$;
+
+CREATE TEMP TABLE characters ON COMMIT DROP AS
+SELECT chr(c.code) AS character, c.blank
+FROM (
+    SELECT code, true
+    FROM unnest('{9,10,11,12,13,32,133,160,5760,8232,8233,8239,8287,12288}'::integer []) AS code
+    UNION ALL
+    SELECT code, true FROM generate_series(8192, 8202) AS code
+    UNION ALL
+    SELECT code, false FROM unnest('{1,8,14,27,28,29,30,31,127,173,6158,8203,8204,8288,65279}'::integer []) AS code
+) AS c (code, blank);
+
+SELECT is(
+    (
+        SELECT string_agg(to_hex(ascii(k.character)), ' ')
+        FROM characters AS k
+        CROSS JOIN LATERAL pg_temp.collated(
+            c.collation, 'get_waiter(p_run_id => gen_random_uuid(), p_step_key => %s)', k.character
+        ) AS o (outcome)
+        WHERE CASE WHEN k.blank THEN '22023 step key "' || k.character || '" is blank' END
+            IS DISTINCT FROM o.outcome
+    ),
+    NULL, format('%s: the same characters are blank', c.collation)
+)
+FROM collations AS c;
+
+SELECT is(
+    (
+        SELECT string_agg(n.name, ' ')
+        FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
+        CROSS JOIN LATERAL pg_temp.collated(
+            c.collation, format(
+                'register_waiter(p_run_id => %L, p_step_key => %%s, p_signal_name => %%s, '
+                'p_wake_channel => %%s, p_queue => %%s)',
+                md5(c.collation)
+            ),
+            n.name, n.name, n.name, n.name
+        ) AS o (outcome)
+        WHERE o.outcome <> md5(c.collation)::uuid::text
+    ),
+    NULL, format('%s: names that are alike register', c.collation)
+)
+FROM collations AS c;
+
+SELECT is(
+    (
+        SELECT string_agg(n.name || ': ' || o.outcome, ', ')
+        FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
+        CROSS JOIN LATERAL pg_temp.collated(
+            c.collation, format(
+                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, '
+                'p_delivery_id => %%s) AS d WHERE d.step_key <> (%%s) COLLATE "C"',
+                md5(c.collation)
+            ),
+            n.name, '1', n.name, n.name
+        ) AS o (outcome)
+        WHERE o.outcome IS NOT NULL
+    ),
+    NULL, format('%s: each signal reaches its own waiter', c.collation)
+)
+FROM collations AS c;
+
+SELECT is(
+    ARRAY(
+        SELECT pg_temp.collated(
+            c.collation, format(o.call, md5(c.collation)), VARIADIC o.arguments
+        )
+        FROM (
+            VALUES
+            (
+                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, p_delivery_id => %%s)',
+                '{a, 1, a}'::text []
+            ),
+            (
+                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, p_delivery_id => %%s)',
+                '{a, 2, a}'
+            ),
+            (
+                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, p_delivery_id => %%s)',
+                '{a, 1, A}'
+            ),
+            ('deliver_signal(p_run_id => %L, p_signal_name => %%s)', '{nobody}'),
+            ('register_waiter(p_run_id => %L, p_step_key => %%s, p_signal_name => %%s)', '{a, A}')
+        ) AS o (call, arguments)
+    ),
+    ARRAY[
+        'delivered', 'WS002 delivery id "a" was used with another payload', 'already_delivered', 'not_found',
+        format('WS001 step "a" of run %s already holds the payload of signal "a"', md5(c.collation)::uuid)
+    ],
+    format('%s: the same verdicts', c.collation)
+)
+FROM collations AS c;
+
+SELECT is(
+    (
+        SELECT count(o.outcome)
+        FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
+        CROSS JOIN LATERAL pg_temp.collated(
+            c.collation,
+            format('remove_waiter(p_run_id => %L, p_step_key => %%s)', md5(c.collation)), n.name
+        ) AS o (outcome)
+    ),
+    12::bigint, format('%s: each is removed by its own name', c.collation)
+)
+FROM collations AS c;
+
+SELECT * FROM finish();
+ROLLBACK;
