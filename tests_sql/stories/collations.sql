@@ -19,12 +19,12 @@ WHERE c.collencoding IN (-1, pg_char_to_encoding('UTF8')) AND c.collname IN (
 );
 GRANT USAGE ON SCHEMA collations TO public;
 GRANT SELECT ON collations TO public;
-SELECT plan((count(*) * 5 + 1)::integer) FROM collations;
+SELECT plan((count(*) * 6 + 1)::integer) FROM collations;
 SELECT ok(count(*) >= 4, format('there are %s collations', count(*))) FROM collations;
 SET LOCAL ROLE flow_signal_engine;
 
--- A call in which every text has a collation, %s.
-CREATE FUNCTION pg_temp.collated(p_collation text, p_call text, VARIADIC p_values text [])
+-- A statement in which every text, %s, has a collation.
+CREATE FUNCTION pg_temp.collated(p_collation text, p_statement text, VARIADIC p_values text [])
 RETURNS text
 LANGUAGE plpgsql
 AS $function$
@@ -34,7 +34,7 @@ DECLARE
     );
     v_outcome text;
 BEGIN
-    EXECUTE format('SELECT * FROM flow_signal_v1.' || p_call, VARIADIC v_arguments) INTO v_outcome;
+    EXECUTE format(p_statement, VARIADIC v_arguments) INTO v_outcome;
     RETURN v_outcome;
 EXCEPTION
     WHEN OTHERS THEN
@@ -58,7 +58,7 @@ SELECT is(
         SELECT string_agg(to_hex(ascii(k.character)), ' ')
         FROM characters AS k
         CROSS JOIN LATERAL pg_temp.collated(
-            c.collation, 'get_waiter(p_run_id => gen_random_uuid(), p_step_key => %s)', k.character
+            c.collation, 'SELECT FROM flow_signal_v1.get_waiter(p_run_id => gen_random_uuid(), p_step_key => %s)', k.character
         ) AS o (outcome)
         WHERE CASE WHEN k.blank THEN '22023 step key "' || k.character || '" is blank' END
             IS DISTINCT FROM o.outcome
@@ -73,13 +73,14 @@ SELECT is(
         FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation, format(
-                'register_waiter(p_run_id => %L, p_step_key => %%s, p_signal_name => %%s, '
+                'SELECT step_key FROM flow_signal_v1.register_waiter('
+                'p_run_id => %L, p_step_key => %%s, p_signal_name => %%s, '
                 'p_wake_channel => %%s, p_queue => %%s)',
                 md5(c.collation)
             ),
             n.name, n.name, n.name, n.name
         ) AS o (outcome)
-        WHERE o.outcome <> md5(c.collation)::uuid::text
+        WHERE o.outcome <> n.name
     ),
     NULL, format('%s: names that are alike register', c.collation)
 )
@@ -91,7 +92,8 @@ SELECT is(
         FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation, format(
-                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, '
+                'SELECT status FROM flow_signal_v1.deliver_signal('
+                'p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, '
                 'p_delivery_id => %%s) AS d WHERE d.step_key <> (%%s) COLLATE "C"',
                 md5(c.collation)
             ),
@@ -105,25 +107,23 @@ FROM collations AS c;
 
 SELECT is(
     ARRAY(
-        SELECT pg_temp.collated(
-            c.collation, format(o.call, md5(c.collation)), VARIADIC o.arguments
-        )
+        SELECT pg_temp.collated(c.collation, format(o.call, md5(c.collation)), VARIADIC o.arguments)
         FROM (
+            SELECT
+                'SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %L, p_signal_name => %%s, '
+                'p_payload_json => %%s, p_delivery_id => %%s)', a.arguments
+            FROM (VALUES ('{a, 1, a}'::text []), ('{a, 2, a}'), ('{a, 1, A}')) AS a (arguments)
+            UNION ALL
             VALUES
             (
-                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, p_delivery_id => %%s)',
-                '{a, 1, a}'::text []
+                'SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %L, p_signal_name => %%s)',
+                '{nobody}'::text []
             ),
             (
-                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, p_delivery_id => %%s)',
-                '{a, 2, a}'
-            ),
-            (
-                'deliver_signal(p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, p_delivery_id => %%s)',
-                '{a, 1, A}'
-            ),
-            ('deliver_signal(p_run_id => %L, p_signal_name => %%s)', '{nobody}'),
-            ('register_waiter(p_run_id => %L, p_step_key => %%s, p_signal_name => %%s)', '{a, A}')
+                'SELECT state FROM flow_signal_v1.register_waiter(p_run_id => %L, p_step_key => %%s, '
+                'p_signal_name => %%s)',
+                '{a, A}'
+            )
         ) AS o (call, arguments)
     ),
     ARRAY[
@@ -135,12 +135,32 @@ SELECT is(
 FROM collations AS c;
 
 SELECT is(
+    ARRAY(
+        SELECT pg_temp.collated(
+            c.collation,
+            format(
+                'SELECT signal_name || state FROM flow_signal_v1.register_waiter('
+                'p_run_id => %L, p_step_key => %%s, p_signal_name => %%s, p_queue => %%s)',
+                md5(c.collation || ' changes')
+            ),
+            VARIADIC o.arguments
+        )
+        FROM (
+            VALUES ('{s, go, q}'::text []), ('{s, GO, q}'), ('{s, GO, Q}'), ('{S, go, q}'), ('{s, go, q}')
+        ) AS o (arguments)
+    ),
+    ARRAY['gowaiting', 'GOwaiting', 'GOwaiting', 'gowaiting', 'gowaiting'],
+    format('%s: a waiter changes to another signal', c.collation)
+)
+FROM collations AS c;
+
+SELECT is(
     (
         SELECT count(o.outcome)
         FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation,
-            format('remove_waiter(p_run_id => %L, p_step_key => %%s)', md5(c.collation)), n.name
+            format('SELECT step_key FROM flow_signal_v1.remove_waiter(p_run_id => %L, p_step_key => %%s)', md5(c.collation)), n.name
         ) AS o (outcome)
     ),
     12::bigint, format('%s: each is removed by its own name', c.collation)

@@ -147,6 +147,8 @@ LANGUAGE plpgsql
 AS $function$
 DECLARE
     v_run_id uuid := md5(p_run)::uuid;
+    -- Text of a collation that is no default: each comparison has to say its own.
+    v_run text COLLATE "POSIX" := p_run;
     v_deadlines timestamptz [] := '{NULL, 2001-01-01, 2001-01-02, 2990-01-01, 2990-01-02}';
     v_operation text;
     v_step_key text;
@@ -175,7 +177,7 @@ BEGIN
                 WHEN 'register' THEN
                     v_done := format('register %s %s %s', v_step_key, v_signal_name, v_instant);
                     v_want := pg_temp.model_register(v_step_key, v_signal_name, v_instant);
-                    v_have := pg_temp.register(p_run, v_step_key, v_instant, v_signal_name);
+                    v_have := pg_temp.register(v_run, v_step_key, v_instant, v_signal_name);
                     UPDATE model_waiters AS m
                     SET created_at = w.created_at
                     FROM flow_signal_v1.get_waiter(p_run_id => v_run_id, p_step_key => v_step_key) AS w
@@ -188,14 +190,14 @@ BEGIN
                         v_signal_name, v_payload_json, v_delivery_id, v_instant
                     );
                     v_have := pg_temp.deliver(
-                        p_run, v_payload_json, v_delivery_id, v_instant, v_signal_name
+                        v_run, v_payload_json, v_delivery_id, v_instant, v_signal_name
                     );
                 WHEN 'remove' THEN
                     v_done := format('remove %s', v_step_key);
                     DELETE FROM model_waiters AS w
                     WHERE w.step_key = v_step_key
                     RETURNING concat_ws(' ', pg_temp.model_state(w), w.payload_json) INTO v_want;
-                    v_have := pg_temp.remove(p_run, v_step_key);
+                    v_have := pg_temp.remove(v_run, v_step_key);
                 WHEN 'die' THEN
                     v_done := format('let buffered %s die', v_payload_json);
                     UPDATE model_signals AS s SET dead = true WHERE s.payload_json = v_payload_json;
