@@ -10,6 +10,7 @@ from pathlib import Path
 from ._supervisor.protocol import EmbeddedServerError
 
 BIN_DIR_VARIABLE = "FLOW_SIGNAL_PG_BIN"
+DEBIAN = Path("/usr/lib/postgresql")
 
 
 def find_bin_dir() -> Path:
@@ -49,5 +50,5 @@ def _candidates() -> Iterator[Path]:
     if pg_config := shutil.which("pg_config"):
         result = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
         yield Path(result.stdout.strip() or os.devnull)
-    installed = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()]
+    installed = [path for path in DEBIAN.glob("*/bin") if path.parent.name.isdigit()]
     yield from sorted(installed, key=lambda path: int(path.parent.name), reverse=True)

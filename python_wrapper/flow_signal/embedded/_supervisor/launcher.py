@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -76,21 +76,33 @@ class Launcher:
         return postmaster
 
     def _start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        process = start_process(
-            (self.bin_dir / program, "-D", self._data_argument(), *arguments),
-            self.account,
-            cwd=self.data_dir,
-            env=self._environment(),
-            stdout=self.log,
-            stderr=self.log,
-        )
+        with self._open_data_dir() as (path, descriptors):
+            process = start_process(
+                (self.bin_dir / program, "-D", path, *arguments),
+                self.account,
+                cwd="/",
+                env=self._environment(),
+                stdout=self.log,
+                stderr=self.log,
+                pass_fds=descriptors,
+            )
         self.cleanup.callback(stop_process, process)
         return process
 
-    def _data_argument(self) -> str:
-        """The data folder, as a path that the account can follow even below a closed folder."""
-        closed = self.account and not self.account.can_enter(self.data_dir)
-        return "/proc/self/cwd" if closed and sys.platform == "linux" else str(self.data_dir)
+    @contextmanager
+    def _open_data_dir(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The data folder as a path that the account can follow, and the descriptors for that.
+
+        On Linux a folder below a closed one is handed over open: no mode has to change.
+        """
+        if self.account is None or sys.platform != "linux" or self.account.can_enter(self.data_dir):
+            yield str(self.data_dir), ()
+            return
+        descriptor = os.open(self.data_dir, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{descriptor}", (descriptor,)
+        finally:
+            os.close(descriptor)
 
     def _environment(self) -> dict[str, str]:
         """Nothing of the caller's locale, time zone or PostgreSQL variables."""
