@@ -32,17 +32,17 @@ class Call(Generic[T]):
     row_factory: BaseRowFactory[T]
 
 
-def waiter_call(function: str, **arguments: Any) -> Call[FlowSignalWaiter]:
+def waiter_call(function: str, /, **arguments: Any) -> Call[FlowSignalWaiter]:
     """A call that returns rows of type flow_signal_v1.waiter."""
     return _call(function, arguments, _names(FlowSignalWaiter), kwargs_row(_waiter))
 
 
-def delivery_call(function: str, **arguments: Any) -> Call[SignalDeliveryResult]:
+def delivery_call(function: str, /, **arguments: Any) -> Call[SignalDeliveryResult]:
     """A call that returns rows of type flow_signal_v1.delivery."""
     return _call(function, arguments, _names(SignalDeliveryResult), kwargs_row(_delivery))
 
 
-def text_call(function: str, **arguments: Any) -> Call[str]:
+def text_call(function: str, /, **arguments: Any) -> Call[str]:
     """A call that returns text."""
     return _call(function, arguments, [function], scalar_row)
 

@@ -5,17 +5,19 @@ of the database in `.diag`. A refused call has changed nothing.
 
 All other refusals are standard conditions and have psycopg's own classes, among them:
 
-========  ==============================================  =========================================================
-SQLSTATE  class in psycopg.errors                         when
-========  ==============================================  =========================================================
-22004     NullValueNotAllowed                             None where a value is needed
-22023     InvalidParameterValue                           a name is blank or too long, an instant is out of range
-22P02     InvalidTextRepresentation                       payload_json is no JSON
-0A000     FeatureNotSupported                             the transaction's isolation level cannot keep the promise
-40001     SerializationFailure                            a concurrent change; repeat the transaction
-42501     InsufficientPrivilege                           the role may not make this call
-3F000     InvalidSchemaName                               flow-signal is not installed in this database
-========  ==============================================  =========================================================
+========  =========================  =========================================================
+SQLSTATE  class in psycopg.errors    when
+========  =========================  =========================================================
+22004     NullValueNotAllowed        None where a value is needed
+22023     InvalidParameterValue      a name is blank or too long, an instant is out of range
+22P02     InvalidTextRepresentation  payload_json is no JSON
+0A000     FeatureNotSupported        the transaction's isolation level cannot keep the promise
+40001     SerializationFailure       a concurrent change; repeat the transaction
+42501     InsufficientPrivilege      the role may not make this call
+3F000     InvalidSchemaName          flow-signal is not installed in this database
+========  =========================  =========================================================
+
+A text with a NUL character never reaches the database: psycopg raises DataError, without an SQLSTATE.
 """
 
 from psycopg import DataError, IntegrityError

@@ -32,16 +32,16 @@ class Coroutines:
         return call
 
 
-class Entered(AbstractAsyncContextManager[Any]):
+class Entered(AbstractAsyncContextManager[Any, Any]):
     """A sync context manager as an async one."""
 
-    def __init__(self, target: AbstractContextManager[Any]) -> None:
+    def __init__(self, target: AbstractContextManager[Any, Any]) -> None:
         self.target = target
 
     async def __aenter__(self) -> Any:
         return self.target.__enter__()
 
-    async def __aexit__(self, *error: Any) -> bool | None:
+    async def __aexit__(self, *error: Any) -> Any:
         return self.target.__exit__(*error)
 
 
@@ -85,7 +85,9 @@ class Client:
         return connection.pipeline() if self.is_async else Entered(connection.target.pipeline())
 
     def transaction(self, connection: Any) -> AbstractAsyncContextManager[Any, bool]:
-        return cast(Any, connection.transaction() if self.is_async else Entered(connection.target.transaction()))
+        block: AbstractAsyncContextManager[Any, bool]
+        block = connection.transaction() if self.is_async else Entered(connection.target.transaction())
+        return block
 
 
 @pytest.fixture(scope="session")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
 from datetime import datetime, timezone
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.adapt import Dumper, Loader
-from psycopg.pq import Format
 from psycopg.rows import dict_row, namedtuple_row, scalar_row
 from psycopg.types.json import set_json_loads
 
 from flow_signal import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState, migrate
+from sql.build import ROOT
 
+from . import hostile_adapters
 from .conftest import Client
 
 DEADLINE = datetime.max.replace(tzinfo=timezone.utc)
@@ -55,44 +56,34 @@ async def check(client: Client, connection: Any) -> None:
     assert type(await store.version()) is str
 
 
-class Useless(Loader):
-    def load(self, data: object) -> object:
-        raise AssertionError("a loader of the caller was used")
-
-
-class UselessBinary(Useless):
-    format = Format.BINARY
-
-
-class Harmful(Dumper):
-    def dump(self, obj: object) -> bytes:
-        raise AssertionError("a dumper of the caller was used")
-
-
-class HarmfulBinary(Harmful):
-    format = Format.BINARY
-
-
-def useless_loaders(connection: Any) -> None:
-    for name in ("uuid", "text", "timestamptz", "json", "bool"):
-        connection.adapters.register_loader(name, Useless)
-        connection.adapters.register_loader(name, UselessBinary)
-
-
-def harmful_dumpers(connection: Any) -> None:
-    for cls in (str, UUID, datetime):
-        connection.adapters.register_dumper(cls, Harmful)
-        connection.adapters.register_dumper(cls, HarmfulBinary)
-
-
-def no_json_loads(connection: Any) -> None:
-    set_json_loads(lambda data: None, getattr(connection, "target", connection))
-
-
-@pytest.mark.parametrize("change", [useless_loaders, harmful_dumpers, no_json_loads])
-async def test_adapters(client: Client, change: Callable[[Any], None]) -> None:
+async def test_adapters_of_the_connection(client: Client) -> None:
     connection = await client.connect(autocommit=True)
-    change(connection)
+    hostile_adapters.register(connection.adapters)
+    await check(client, connection)
+
+
+def test_adapters_of_the_process(database: str) -> None:
+    code = """if True:
+        import datetime, sys, uuid, psycopg
+        from tests_py.wrapper import hostile_adapters
+        hostile_adapters.register(psycopg.adapters)
+        from flow_signal import FlowSignalStore
+
+        with psycopg.connect(sys.argv[1]) as connection:
+            store = FlowSignalStore(connection)
+            run_id = uuid.uuid4()
+            deadline = datetime.datetime(9999, 1, 1, tzinfo=datetime.timezone.utc)
+            waiter = store.register_waiter(run_id, "step", "approved", expires_at=deadline)
+            result = store.deliver_signal(run_id, "approved", 1)
+            print(waiter.run_id == run_id, waiter.expires_at == deadline, result.step_key, result.replayed)
+    """
+    output = subprocess.check_output([sys.executable, "-c", code, database], cwd=ROOT, text=True)
+    assert output == "True True step False\n"
+
+
+async def test_json_loads(client: Client) -> None:
+    connection = await client.connect(autocommit=True)
+    set_json_loads(lambda data: None, getattr(connection, "target", connection))
     await check(client, connection)
 
 

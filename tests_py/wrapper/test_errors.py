@@ -100,6 +100,12 @@ async def test_standard_conditions_have_the_classes_of_psycopg(
     assert_explained(refused.value, error.sqlstate, named)
 
 
+async def test_a_nul_character_never_reaches_the_database(store: AsyncFlowSignalStore) -> None:
+    with pytest.raises(psycopg.DataError, match="NUL") as refused:
+        await store.deliver_signal(uuid4(), "approved", payload_json="1\x00")
+    assert refused.value.sqlstate is None
+
+
 @pytest.mark.parametrize("level", [psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE])
 async def test_an_isolation_level_that_cannot_keep_the_promise(client: Client, level: psycopg.IsolationLevel) -> None:
     run_id = uuid4()

@@ -111,6 +111,7 @@ CIRCLE.append(CIRCLE)
         (ValueError, [float("nan")], {}),
         (ValueError, [{"a": [float("inf")]}], {}),
         (ValueError, [CIRCLE], {}),
+        (ValueError, ["\ud800"], {}),
         (TypeError, [b"bytes"], {}),
         (TypeError, [{"a": object()}], {}),
         (TypeError, [...], {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import uuid4
 
 import psycopg
@@ -81,6 +82,8 @@ async def test_a_naive_datetime_or_a_nan_begins_no_transaction(client: Client) -
     connection = await client.connect()
     with pytest.raises(ValueError, match="JSON"):
         await client.store(connection).deliver_signal(uuid4(), "approved", float("nan"))
+    with pytest.raises(ValueError, match="no time zone"):
+        await client.store(connection).register_waiter(uuid4(), "step", "approved", expires_at=datetime(2040, 1, 1))
     assert connection.info.transaction_status == TransactionStatus.IDLE
 
 

@@ -1,0 +1,36 @@
+"""Adapters for all the types of a call, none of which a store may use."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.adapt import AdaptersMap, Dumper, Loader
+from psycopg.pq import Format
+
+
+class HostileLoader(Loader):
+    def load(self, data: object) -> object:
+        raise AssertionError("a loader of the caller was used")
+
+
+class HostileBinaryLoader(HostileLoader):
+    format = Format.BINARY
+
+
+class HostileDumper(Dumper):
+    def dump(self, obj: object) -> bytes:
+        raise AssertionError("a dumper of the caller was used")
+
+
+class HostileBinaryDumper(HostileDumper):
+    format = Format.BINARY
+
+
+def register(adapters: AdaptersMap) -> None:
+    for name in ("uuid", "text", "timestamptz", "json", "bool"):
+        adapters.register_loader(name, HostileLoader)
+        adapters.register_loader(name, HostileBinaryLoader)
+    for cls in (str, UUID, datetime):
+        adapters.register_dumper(cls, HostileDumper)
+        adapters.register_dumper(cls, HostileBinaryDumper)
