@@ -83,3 +83,38 @@ def test_a_sender_finds_overdue_what_is_registered_again(
         ("delivered w", "waiting"),
         ("delivered w", "delivered B"),
     ]
+
+
+def test_a_step_moves_while_it_is_moved_elsewhere(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
+) -> None:
+    """b read that w waits for P, and holds B when it finds w in A, which sorts before B."""
+    a(run.register("b", "B"))
+    a(run.register("x", "A"))
+    a(run.register("w", "P"))
+    a.begin()
+    a(run.register("v", "B"))
+    to_b = b.start(run.register("w", "B"))
+    assert stage.waits(to_b)
+    assert d(run.register("w", "A")) == "waiting for A"
+    from_a = c.start(run.register("x", "B"))
+    assert stage.waits(from_a)
+    a.commit()
+    assert [to_b.answer(), from_a.answer()] == ["waiting for B", "waiting for B"]
+
+
+def test_a_new_step_is_registered_under_two_names(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
+) -> None:
+    """b found no w, and holds P when it meets the w that was registered meanwhile, for a name that sorts before P."""
+    a(run.register("o", "O"))
+    a(run.register("p", "P"))
+    a.begin()
+    a(run.register("q", "P"))
+    new = b.start(run.register("w", "P"))
+    assert stage.waits(new)
+    assert d(run.register("w", "O")) == "waiting for O"
+    renamed = c.start(run.register("w", "P", until=stage.ahead(LATER_MS)))
+    assert stage.waits(renamed)
+    a.commit()
+    assert [new.answer(), renamed.answer()] == ["waiting for P", "waiting for P"]
