@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from typer.core import TyperGroup
 
 from .. import migrate as migration
 from .._sync_store import FlowSignalStore
@@ -22,19 +23,25 @@ from ._output import Output
 from ._problem import Problem, problem_of
 from ._stream import write
 
-EXIT_CODES = "\n".join(f"{code:>4}  {code.meaning}" for code in ExitCode)
 # What makes libpq connect elsewhere than to its built-in default.
 SERVER_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT")
 
 # typer itself exports no name for it.
 UsageError: Any = typer.BadParameter.__base__
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    epilog=f"Exit codes:\n\n{EXIT_CODES}",
-)
+
+class Commands(TyperGroup):
+    """All commands; their help ends with the exit codes."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        terminal = Output(as_json=False).terminal
+        terminal.say(" Exit codes:")
+        for code in ExitCode:
+            terminal.say(f"{code:>4}  {code.meaning}")
+
+
+app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)
 
 
 def run() -> None:
@@ -68,7 +75,7 @@ def _problem(error: Exception) -> Problem:
 def flow_signal(ctx: typer.Context) -> None:
     """Park workflow steps in PostgreSQL and wake each exactly once by a signal.
 
-    Every command is one transaction.
+    register, deliver, get and remove are one call of the SQL function in one transaction.
     """
     if ctx.invoked_subcommand is None:
         ctx.get_help()
@@ -86,7 +93,8 @@ def migrate(dsn: Dsn = None, as_json: Json = False) -> None:
         output.json({"notices": notices})
         return
     for notice in notices:
-        output.terminal.say(notice.removeprefix("flow-signal: "))
+        if not notice.endswith(" already exists, skipping"):  # PostgreSQL's own, and nothing was done
+            output.terminal.say(notice.removeprefix("flow-signal: "))
 
 
 @app.command()
@@ -148,7 +156,7 @@ def deliver(
     payload: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PAYLOAD]",
+            metavar="PAYLOAD",
             help="JSON text, kept byte for byte; - reads standard input. One that begins with - goes after --.",
             show_default=False,
         ),

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
@@ -30,10 +31,9 @@ BROKEN_PAYLOAD = '{"approved": tru'
 POLL_SECONDS = 5.0
 DEADLINE_SECONDS = 0.05
 
-# number, who; then what; verdict, time
-WIDTHS = (2, 6, 19, 9)
-GAP = 2
-NOTE_INDENT = WIDTHS[0] + WIDTHS[1] + 2 * GAP
+# The columns of the table; the third takes more where the terminal has more.
+NUMBER, WHO, WHAT, VERDICT, TIME, GAP = 2, 6, 24, 19, 9, 2
+TABLE_WIDTH = NUMBER + WHO + WHAT + VERDICT + TIME + 4 * GAP
 
 
 class Actor:
@@ -45,6 +45,7 @@ class Actor:
             [sys.executable, "-m", "flow_signal.cli._actor", make_conninfo(conninfo, options=f"-c role={role}")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for the demo, which ends the others
         )
@@ -64,13 +65,15 @@ class Actor:
 
     def start(self, call: str, **arguments: Any) -> None:
         assert self._process.stdin
-        print(json.dumps({"call": call, **arguments}), file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # the answer will be missing
+            print(json.dumps({"call": call, **arguments}), file=self._process.stdin, flush=True)
 
     def answer(self) -> dict[str, Any]:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise Problem(code=ExitCode.FAILED, message=f"the {self.name} process of the demo has ended")
+            _, trace = self._process.communicate()
+            raise Problem(code=ExitCode.FAILED, message=f"the {self.name} process of the demo has ended", detail=trace)
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -94,6 +97,8 @@ class Step:
 
 def play(keep: bool, output: Output) -> bool:
     """Tell the story; return whether every promise was kept."""
+    if not output.as_json:
+        output.terminal.say(("A step of a workflow waits for a signal from another process", "bold"))
     # The default of a temporary server is not to flush, which would flatter the times.
     server = EmbeddedServer(port=0 if keep else None, settings={"fsync": "on"})
     with running(server):
@@ -219,33 +224,45 @@ def error_notes(answer: dict[str, Any]) -> list[str]:
 
 
 def show_cast(server: EmbeddedServer, worker: Actor, sender: Actor, run_id: UUID, terminal: Terminal) -> None:
-    terminal.say(("A step of a workflow waits for a signal from another process", "bold"))
     terminal.value("server", f"PostgreSQL {server_version(server)}, started for this demo alone")
     terminal.value("worker", f"process {worker.pid}, role flow_signal_engine")
     terminal.value("sender", f"process {sender.pid}, role flow_signal_sender")
     terminal.value("run_id", run_id)
     terminal.say()
-    terminal.print(columns(terminal, ("", "who", "what", "verdict", "time"), style=FAINT))
+    if terminal.width >= TABLE_WIDTH:
+        terminal.print(row(terminal, "", "who", "what", "verdict", "time", style=FAINT))
 
 
 def show_step(number: int, step: Step, terminal: Terminal) -> None:
+    """Print a row of the table, or a few lines where the terminal is too narrow for one."""
+    does = Text(visible(step.does))
     verdict = Text(step.verdict, GOOD) if step.kept else Text(f"{step.verdict}, not {step.promised}", BAD)
     time = f"{step.milliseconds:.1f} ms"
-    terminal.print(columns(terminal, (str(number), step.who, Text(visible(step.does)), verdict, time)))
-    for note in step.notes:
-        terminal.print(Padding(Text(visible(note), FAINT), (0, 0, 0, NOTE_INDENT)))
+    notes = [Text(visible(note), FAINT) for note in step.notes]
+    if terminal.width >= TABLE_WIDTH:
+        terminal.print(row(terminal, str(number), step.who, does, verdict, time))
+        indent = NUMBER + GAP + WHO + GAP
+    else:
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row(f"{number:>{NUMBER}}", Text.assemble(f"{step.who} ", does))
+        terminal.print(line)
+        indent = NUMBER + 1
+        notes.insert(0, Text.assemble(verdict, f", {time}"))
+    for note in notes:
+        terminal.print(Padding(note, (0, 0, 0, indent)))
 
 
-def columns(terminal: Terminal, cells: Sequence[str | Text], style: str = "") -> Table:
-    """Return one row of the table, which is printed row by row as the story goes on."""
+def row(
+    terminal: Terminal, number: str, who: str, what: str | Text, verdict: str | Text, time: str, style: str = ""
+) -> Table:
+    """Return one row, with the widths that every other row has: the story is shown as it goes on."""
     table = Table.grid(padding=(0, GAP, 0, 0))
-    what = max(16, min(terminal.width, 100) - sum(WIDTHS) - GAP * len(WIDTHS))
-    number, who, verdict, time = WIDTHS
-    table.add_column(width=number, justify="right")
-    for width in (who, what, verdict):
-        table.add_column(width=width, overflow="fold")
-    table.add_column(width=time, justify="right")
-    table.add_row(*cells, style=style)
+    table.add_column(width=NUMBER, justify="right")
+    table.add_column(width=WHO)
+    table.add_column(width=min(terminal.width, 100) - (TABLE_WIDTH - WHAT), overflow="fold")
+    table.add_column(width=VERDICT, overflow="fold")
+    table.add_column(width=TIME, justify="right")
+    table.add_row(number, who, what, verdict, time, style=style)
     return table
 
 
@@ -255,4 +272,4 @@ def show_end(kept: bool, terminal: Terminal) -> None:
         terminal.say(("Every step ended as the contract promises.", GOOD))
     else:
         terminal.say(("Not every step ended as the contract promises.", BAD))
-    terminal.say(("Times: one call with its COMMIT, flushed to disk, on this machine, once.", FAINT))
+    terminal.say(("Times: one call with its COMMIT (fsync on), on this machine, once.", FAINT))

@@ -21,9 +21,23 @@ from ..migrate import migrate
 from ._exit_code import ExitCode
 from ._output import Output
 from ._problem import Problem
-from ._terminal import CODE, GOOD, Terminal
+from ._terminal import CODE, FAINT, GOOD, Terminal
 
-ADDRESS = ("host", "port", "dbname", "user", "password")
+TO_TRY = """
+DSN={dsn}
+RUN={run_id}
+{flow_signal} register $RUN confirm confirmation --dsn $DSN
+{psql} $DSN <<END
+SELECT * FROM flow_signal_v1.deliver_signal(
+    '$RUN', 'confirmation', '{{"from": "psql"}}');
+END
+{python} <<END
+import uuid, psycopg
+from flow_signal import FlowSignalStore
+store = FlowSignalStore(psycopg.connect('$DSN'))
+print(store.get_waiter(uuid.UUID('$RUN'), 'confirm'))
+END
+"""
 
 
 @contextmanager
@@ -66,34 +80,30 @@ def server_version(server: EmbeddedServer) -> str:
 
 def serve(data_dir: Path | None, port: int, output: Output) -> None:
     """Run a server until Ctrl-C or SIGTERM."""
+    if not output.as_json:
+        output.terminal.say(("PostgreSQL starts ...", FAINT))
     server = EmbeddedServer(data_dir=data_dir, port=port)
     with running(server):
         if output.as_json:
             output.json({"dsn": uri(server), "data_dir": str(server.data_dir), "kept": data_dir is not None})
         else:
             terminal = output.terminal
-            terminal.say((f"flow-signal is served on PostgreSQL {server_version(server)} until Ctrl-C", GOOD))
+            terminal.say((f"PostgreSQL {server_version(server)} with flow-signal runs until Ctrl-C", GOOD))
             terminal.value("dsn", uri(server))
-            terminal.value("data", f"{server.data_dir} ({'kept' if data_dir else 'temporary'})")
+            terminal.value("data_dir", f"{server.data_dir}, {'kept' if data_dir else 'gone at the end'}")
             show_what_to_try(server, uuid4(), terminal)
         until_told_to_end(server)
 
 
 def show_what_to_try(server: EmbeddedServer, run_id: UUID, terminal: Terminal) -> None:
-    """Print commands that work as they are, for those who want to look around."""
+    """Print shell commands that work as they are."""
+    commands = TO_TRY.format(
+        dsn=uri(server), run_id=run_id, flow_signal=own("flow-signal"), psql=psql(server), python=own("python")
+    )
     terminal.say()
-    terminal.say("Try, in another terminal:")
-    for line in (
-        f"DSN='{uri(server)}' RUN={run_id}",
-        f'{own("flow-signal")} register $RUN confirm confirmation --dsn "$DSN"',
-        f"""{psql(server)} "$DSN" -c "SELECT * FROM flow_signal_v1.deliver_signal('$RUN', 'confirmation', '{{}}')\"""",
-        f'{own("python")} -c "import psycopg, uuid, flow_signal as f; '
-        "print(f.FlowSignalStore(psycopg.connect('$DSN')).get_waiter(uuid.UUID('$RUN'), 'confirm'))\"",
-    ):
-        terminal.say(("  " + line, CODE))
-    address = conninfo_to_dict(server.conninfo(tcp=True))
-    terminal.say("Any other language makes the same SELECT through its own driver, connected by TCP to")
-    terminal.say(("  " + "  ".join(f"{name}={address[name]}" for name in ADDRESS), CODE))
+    terminal.say("Try it in another terminal:")
+    terminal.say((commands, CODE))
+    terminal.say("Any other language makes the same SELECT through its driver, with this DSN.")
 
 
 def uri(server: EmbeddedServer) -> str:
