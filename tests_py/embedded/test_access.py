@@ -14,6 +14,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from flow_signal.embedded import EmbeddedServer, EmbeddedServerError, find_bin_dir
+from flow_signal.embedded._supervisor import launcher
+from flow_signal.embedded._supervisor.launcher import Launcher
 from tests_py.embedded.owners import StartOwner, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a server as somebody else")
@@ -65,7 +67,7 @@ def test_programs_in_a_closed_folder(open_folder: Path, monkeypatch: pytest.Monk
 
     with EmbeddedServer(bin_dir=bin_dir) as server, psycopg.connect(server.conninfo()) as connection:
         assert server.bin_dir == bin_dir
-        connection.execute("CREATE EXTENSION btree_gist")
+        connection.execute("LOAD 'libpqwalreceiver'")
         postmaster = Path(f"/proc/{server._postmaster}/exe").readlink()
         assert postmaster.is_relative_to(server.socket_dir)
     assert stat.S_IMODE(site.stat().st_mode) == 0o700
@@ -103,6 +105,24 @@ def test_chosen_port() -> None:
     with EmbeddedServer(port=port) as server:
         assert server.port == port
         psycopg.connect(server.conninfo(tcp=True)).close()
+
+
+def test_free_port_that_is_taken_meanwhile_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, server: EmbeddedServer
+) -> None:
+    tried = []
+
+    def start_on(self: Launcher, port: int, settings: object) -> str:
+        tried.append(port)
+        if port == server.port:
+            raise EmbeddedServerError("Address already in use")
+        return "started"
+
+    monkeypatch.setattr(Launcher, "_start_on", start_on)
+    monkeypatch.setattr(launcher, "_unbound_port", iter((server.port, server.port, 1)).__next__)
+    _, port = Launcher.start_server(Launcher.__new__(Launcher), 0, {})
+    assert port == 1
+    assert tried == [server.port, server.port, 1]
 
 
 def test_listens_on_the_local_address_only_and_only_if_asked(server: EmbeddedServer) -> None:

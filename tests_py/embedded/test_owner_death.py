@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from flow_signal.embedded import EmbeddedServer
+from flow_signal.embedded._supervisor import processes
 from tests_py.embedded.owners import Owner, StartOwner, runs, wait_until
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs the parent-death signal")
@@ -51,10 +53,11 @@ def test_kept_data_is_left_in_order(owned_server: StartOwner, open_folder: Path)
             connection.execute("TABLE kept")
 
 
-def test_owner_killed_during_the_start(owned_server: StartOwner, temporary_folder: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_owner_ended_during_the_start(end: signal.Signals, owned_server: StartOwner, temporary_folder: Path) -> None:
     owner = owned_server(ready=False)
     wait_until(lambda: any(temporary_folder.glob("*/data/PG_VERSION")))
-    owner.process.kill()
+    os.killpg(owner.process.pid, end)
     assert owner.read_line() == ""
     wait_until(lambda: not any(temporary_folder.iterdir()))
 
@@ -127,3 +130,14 @@ def test_server_that_died_is_no_obstacle(temporary_folder: Path) -> None:
         os.kill(server._postmaster, signal.SIGKILL)
         wait_until(lambda: not runs(server._postmaster))
     assert list(temporary_folder.iterdir()) == []
+
+
+def test_server_that_does_not_stop_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = ((signal.SIGINT, 0.05), (signal.SIGQUIT, 0.05), (signal.SIGKILL, 60))
+    monkeypatch.setattr(processes, "STOP_STEPS", steps)
+    command = ["sh", "-c", "trap '' INT QUIT; echo ready; exec sleep 600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as stubborn:
+        assert stubborn.stdout
+        stubborn.stdout.readline()
+        processes.stop_process(stubborn)
+        assert stubborn.returncode == -signal.SIGKILL

@@ -64,3 +64,8 @@ def test_folder_unfit_for_a_socket_is_passed_over(
         assert socket.is_socket()
         assert len(os.fsencode(socket)) <= SOCKET_PATH_BYTES
         assert not any(unfit.iterdir())
+
+
+def test_modules_find_the_libraries_of_their_installation(server: EmbeddedServer) -> None:
+    with psycopg.connect(server.conninfo()) as connection:
+        connection.execute("LOAD 'libpqwalreceiver'")
