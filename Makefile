@@ -6,7 +6,6 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON_BIN := .venv/bin
 SCRIPT := python_wrapper/flow_signal/flow_signal.sql
-SQL := $(shell find sql tests_sql -name '*.sql' 2>/dev/null)
 
 ifdef PG_BIN
 export FLOW_SIGNAL_PG_BIN := $(PG_BIN)
@@ -37,7 +36,7 @@ lint: lint-sql lint-python  ## Check the SQL and the Python, changing nothing
 lint-sql: .venv/dev.stamp $(SCRIPT)
 	tools/run_pgspot
 	$(PYTHON_BIN)/python -m tools.check_plpgsql
-	$(PYTHON_BIN)/sqlfluff lint $(SQL)
+	$(PYTHON_BIN)/sqlfluff lint sql tests_sql
 
 .PHONY: lint-python
 lint-python: .venv/dev.stamp
@@ -48,7 +47,7 @@ lint-python: .venv/dev.stamp
 
 .PHONY: format
 format: .venv/dev.stamp  ## Lay out the SQL and the Python as lint wants them
-	$(PYTHON_BIN)/sqlfluff fix $(SQL)
+	$(PYTHON_BIN)/sqlfluff fix sql tests_sql
 	$(PYTHON_BIN)/ruff check --fix
 	$(PYTHON_BIN)/ruff format
 	$(PYTHON_BIN)/python python_wrapper/generate_sync.py
