@@ -1,6 +1,6 @@
 -- deliver_signal says truthfully what became of a signal, and no signal reaches two waiters.
 BEGIN;
-SELECT plan(486);
+SELECT plan(498);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_sender;
 
@@ -22,9 +22,13 @@ SELECT is(
     d::text, ROW('not_found', md5('verdicts')::uuid, NULL, NULL, false)::text,
     'not_found: nobody ever waited'
 )
-FROM flow_signal_v1.deliver_signal(p_run_id => md5('verdicts')::uuid, p_signal_name => 'go') AS d;
+FROM flow_signal_v1.deliver_signal(
+    p_run_id => md5('verdicts')::uuid, p_signal_name => 'go'
+) AS d;
 SET LOCAL ROLE flow_signal_engine;
-SELECT is(pg_temp.register('verdicts', 'other', p_signal_name => 'stop'), 'waiting', 'another signal');
+SELECT is(
+    pg_temp.register('verdicts', 'other', p_signal_name => 'stop'), 'waiting', 'another signal'
+);
 SELECT is(pg_temp.register('other run', 's'), 'waiting', 'another run');
 SELECT is(pg_temp.deliver('verdicts'), 'not_found', 'not_found: neither of them is meant');
 SELECT is(pg_temp.register('verdicts', 'late', '2001-01-01'), 'expired', 'an overdue waiter');
@@ -33,7 +37,9 @@ SELECT is(
     d::text, ROW('expired', md5('verdicts')::uuid, 'late', NULL, false)::text,
     'expired: with its step key'
 )
-FROM flow_signal_v1.deliver_signal(p_run_id => md5('verdicts')::uuid, p_signal_name => 'go') AS d;
+FROM flow_signal_v1.deliver_signal(
+    p_run_id => md5('verdicts')::uuid, p_signal_name => 'go'
+) AS d;
 SELECT is(
     d::text, ROW('buffered', md5('verdicts')::uuid, NULL, NULL, false)::text, 'buffered'
 )
@@ -42,7 +48,8 @@ FROM flow_signal_v1.deliver_signal(
 ) AS d;
 SET LOCAL ROLE flow_signal_engine;
 SELECT is(
-    pg_temp.register('verdicts', 'first') || pg_temp.register('verdicts', 'second', '2990-01-01'),
+    pg_temp.register('verdicts', 'first')
+    || pg_temp.register('verdicts', 'second', '2990-01-01'),
     'deliveredwaiting', 'one waiter takes the buffered signal, the other waits'
 );
 CREATE TEMP TABLE sent ON COMMIT DROP AS
@@ -52,7 +59,8 @@ FROM flow_signal_v1.deliver_signal(
 ) AS d;
 SELECT is(
     ROW(s.status, s.run_id, s.step_key, s.replayed)::text,
-    ROW('delivered', md5('verdicts')::uuid, 'second', false)::text, 'delivered: with its step key'
+    ROW('delivered', md5('verdicts')::uuid, 'second', false)::text,
+    'delivered: with its step key'
 )
 FROM sent AS s;
 SELECT ok(
@@ -75,24 +83,33 @@ SELECT is(
     ROW('already_delivered', md5('verdicts')::uuid, 'first', false)::text,
     'already_delivered: with the step key of the oldest'
 )
-FROM flow_signal_v1.deliver_signal(p_run_id => md5('verdicts')::uuid, p_signal_name => 'go') AS d;
+FROM flow_signal_v1.deliver_signal(
+    p_run_id => md5('verdicts')::uuid, p_signal_name => 'go'
+) AS d;
 SET LOCAL ROLE flow_signal_engine;
 SELECT is(
     d.delivered_at, w.delivered_at, 'already_delivered: with the delivered_at of the oldest'
 )
-FROM flow_signal_v1.deliver_signal(p_run_id => md5('verdicts')::uuid, p_signal_name => 'go') AS d
-CROSS JOIN flow_signal_v1.get_waiter(p_run_id => md5('verdicts')::uuid, p_step_key => 'first') AS w;
+FROM flow_signal_v1.deliver_signal(
+    p_run_id => md5('verdicts')::uuid, p_signal_name => 'go'
+) AS d
+CROSS JOIN flow_signal_v1.get_waiter(
+    p_run_id => md5('verdicts')::uuid, p_step_key => 'first'
+) AS w;
 
--- The order of the decision: all that can be there at once, in every combination. The one that
--- counts is always there first; who is registered under another signal and comes later is older.
+-- The order of the decision: all that can be there at once, in every combination. Last to come
+-- may be the oldest: who was registered under another signal before the others.
 
 CREATE TEMP TABLE lines ON COMMIT DROP AS
 SELECT
     row_number() OVER () AS number, known.*, live.*, until.*, delivered.*, expired.*, older.*,
     concat_ws(
-        ', ', known.known, live.live, until.until, delivered.delivered, expired.expired, older.older
+        ', ', known.known, live.live, until.until, delivered.delivered, expired.expired,
+        older.older
     ) AS line
-FROM (VALUES (NULL), ('a new id'), ('id of a waiter'), ('id of a buffered signal')) AS known (known)
+FROM (
+    VALUES (NULL), ('a new id'), ('id of a waiter'), ('id of a buffered signal')
+) AS known (known)
 CROSS JOIN (VALUES (NULL), ('live')) AS live (live)
 CROSS JOIN (VALUES (NULL), ('until now'), ('until tomorrow')) AS until (until)
 CROSS JOIN (VALUES (NULL), ('delivered')) AS delivered (delivered)
@@ -138,7 +155,9 @@ $$;
 SELECT is(
     pg_temp.deliver(
         r.line, '"same"', CASE WHEN r.known IS NOT NULL THEN 'id' END,
-        CASE r.until WHEN 'until now' THEN clock_timestamp() WHEN 'until tomorrow' THEN 'tomorrow' END
+        CASE r.until
+            WHEN 'until now' THEN clock_timestamp() WHEN 'until tomorrow' THEN 'tomorrow'
+        END
     ),
     CASE
         WHEN r.known = 'id of a waiter' THEN 'delivered known (replayed)'
@@ -166,28 +185,41 @@ SELECT is(
 );
 SELECT is(
     pg_temp.deliver('oldest', n::text), 'delivered ' || s.step_key,
-    format('signal %s goes to %s: in the order of created_at, the overdue one is passed over', n, s.step_key)
+    format(
+        'signal %s goes to %s: in the order of created_at, the overdue one is passed over', n,
+        s.step_key
+    )
 )
 FROM unnest(ARRAY['c', 'a', 'b', 'd']) WITH ORDINALITY AS s (step_key, n);
 SELECT is(
-    pg_temp.deliver('oldest'), 'already_delivered c', 'then nobody waits: the oldest with a payload'
+    pg_temp.deliver('oldest'), 'already_delivered c',
+    'then nobody waits: the oldest with a payload'
 );
 SELECT is(pg_temp.remove('oldest', 'c'), 'delivered 1', 'the oldest is removed');
 SELECT is(pg_temp.deliver('oldest'), 'already_delivered a', 'then it is the next');
 
 SELECT is(pg_temp.register('ties', s.step_key), 'waiting', format('%s waits', s.step_key))
 FROM (VALUES ('ä'), ('b'), ('B'), ('a'), ('a ')) AS s (step_key);
+SELECT is(
+    pg_temp.register('other ties', 'first') || pg_temp.deliver('other ties'),
+    'waitingdelivered first', 'in another line the first has its signal'
+);
+SELECT is(pg_temp.register('other ties', s.step_key), 'waiting', format('%s waits', s.step_key))
+FROM (VALUES ('ä'), ('b'), ('B'), ('a'), ('a ')) AS s (step_key);
 RESET ROLE;
-UPDATE flow_signal.flow_signal_waiters SET created_at = now() WHERE run_id = md5('ties')::uuid;
+UPDATE flow_signal.flow_signal_waiters SET created_at = now()
+WHERE run_id IN (md5('ties')::uuid, md5('other ties')::uuid);
 SET LOCAL ROLE flow_signal_engine;
 SELECT is(
-    pg_temp.deliver('ties'), 'delivered ' || s.step_key,
-    format('created at the same instant, %s is next: in the order of bytes', s.step_key)
+    pg_temp.deliver(r.run), 'delivered ' || s.step_key,
+    format('%s, created at the same instant: %s is next in the order of bytes', r.run, s.step_key)
 )
-FROM (VALUES ('B'), ('a'), ('a '), ('b'), ('ä')) AS s (step_key);
+FROM (VALUES ('ties'), ('other ties')) AS r (run)
+CROSS JOIN (VALUES ('B'), ('a'), ('a '), ('b'), ('ä')) AS s (step_key);
 
 SELECT is(
-    pg_temp.register('expired', s.step_key, '2001-01-01'), 'expired', format('%s is overdue', s.step_key)
+    pg_temp.register('expired', s.step_key, '2001-01-01'), 'expired',
+    format('%s is overdue', s.step_key)
 )
 FROM (VALUES ('y'), ('x'), ('z')) AS s (step_key);
 SELECT is(pg_temp.deliver('expired'), 'expired y', 'the oldest expired one is named');
@@ -222,19 +254,23 @@ FROM (
     VALUES ('a', 'delivered 1'), ('b', 'delivered 2'), ('c', 'delivered 3'), ('d', 'waiting')
 ) AS s (step_key, outcome);
 
-SELECT is(pg_temp.buffer('dead', n::text, 'id ' || n), 'buffered', format('signal %s is buffered', n))
+SELECT is(
+    pg_temp.buffer('dead', n::text, 'id ' || n), 'buffered', format('signal %s is buffered', n)
+)
 FROM generate_series(1, 3) AS n;
 DO $$ BEGIN PERFORM pg_temp.let_buffered_die('dead'); END $$;
 SELECT is(pg_temp.deliver('dead'), 'not_found', 'a signal past its time is no answer');
 SELECT is(
-    pg_temp.buffer('dead', '"new"', 'id 2'), 'buffered', 'the id of a signal past its time is forgotten'
+    pg_temp.buffer('dead', '"new"', 'id 2'), 'buffered',
+    'the id of a signal past its time is forgotten'
 );
 SELECT is(
     pg_temp.buffer('dead', '"new"', 'id 2'), 'buffered (replayed)', 'and known of the new one'
 );
 SELECT is(pg_temp.register('dead', 's'), 'delivered "new"', 'which the next waiter gets');
 SELECT is(
-    pg_temp.deliver('dead', '"new"', 'id 2'), 'delivered s (replayed)', 'and the id is known of that'
+    pg_temp.deliver('dead', '"new"', 'id 2'), 'delivered s (replayed)',
+    'and the id is known of that'
 );
 SELECT is(
     pg_temp.deliver('dead', '3', 'id 3'), 'already_delivered s',
@@ -248,11 +284,14 @@ SELECT is(pg_temp.register('ids', 'late', '2001-01-01'), 'expired', 'an overdue 
 SELECT is(pg_temp.deliver('ids', '2', 'a'), 'expired late', 'its id was not recorded');
 SELECT is(pg_temp.register('ids', 'first'), 'waiting', 'a live one');
 SELECT is(pg_temp.deliver('ids', '3', 'a'), 'delivered first', 'nor was it now');
-SELECT is(pg_temp.deliver('ids', '4', 'b'), 'already_delivered first', 'nobody waits for the next');
+SELECT is(
+    pg_temp.deliver('ids', '4', 'b'), 'already_delivered first', 'nobody waits for the next'
+);
 SELECT is(pg_temp.buffer('ids', '5', 'b'), 'buffered', 'whose id was not recorded either');
 SELECT is(
     left(pg_temp.refusal(format(
-        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, p_delivery_id => %L)',
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+        'p_delivery_id => %L)',
         md5('ids')::uuid, 'go', 'no json', 'c'
     )), 5),
     '22P02', 'a call that is refused'
@@ -284,8 +323,8 @@ SELECT is(pg_temp.contents(), b.contents, 'a replay writes nothing') FROM before
 
 SELECT is(
     pg_temp.refusal(format(
-        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, p_delivery_id => %L, '
-        'p_buffer_until => %L)',
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+        'p_delivery_id => %L, p_buffer_until => %L)',
         md5('ids')::uuid, 'go', r.payload_json, r.delivery_id, r.until
     )),
     format(
@@ -298,21 +337,32 @@ SELECT is(
 )
 FROM (
     VALUES
-    ('a', '4', NULL, 'delivered'), ('a', '3 ', NULL, 'delivered'), ('a', ' 3', 'tomorrow', 'delivered'),
-    ('a', '3.0', NULL, 'delivered'), ('a', NULL, NULL, 'delivered'), ('a', 'null', NULL, 'delivered'),
-    ('b', '6', NULL, 'buffered'), ('b', '5 ', 'tomorrow', 'buffered'), ('b', NULL, NULL, 'buffered')
+    ('a', '4', NULL, 'delivered'), ('a', '3 ', NULL, 'delivered'),
+    ('a', ' 3', 'tomorrow', 'delivered'),
+    ('a', '3.0', NULL, 'delivered'), ('a', NULL, NULL, 'delivered'),
+    ('a', 'null', NULL, 'delivered'),
+    ('b', '6', NULL, 'buffered'), ('b', '5 ', 'tomorrow', 'buffered'),
+    ('b', NULL, NULL, 'buffered')
 ) AS r (delivery_id, payload_json, until, status);
 
-SELECT is(pg_temp.deliver('ids', '3', i.id), 'already_delivered first', format('id "%s" is another', i.id))
-FROM (VALUES ('A'), (' a'), ('a '), (E'a\u0308'), ('aa')) AS i (id);
-SELECT is(pg_temp.register('ids', 'second'), 'delivered 5', 'the next waiter takes the buffered signal');
 SELECT is(
-    pg_temp.deliver('ids', '5', 'b'), 'delivered second (replayed)', 'whose id now tells the waiter'
+    pg_temp.deliver('ids', '3', i.id), 'already_delivered first',
+    format('id "%s" is another', i.id)
+)
+FROM (VALUES ('A'), (' a'), ('a '), (E'a\u0308'), ('aa')) AS i (id);
+SELECT is(
+    pg_temp.register('ids', 'second'), 'delivered 5',
+    'the next waiter takes the buffered signal'
+);
+SELECT is(
+    pg_temp.deliver('ids', '5', 'b'), 'delivered second (replayed)',
+    'whose id now tells the waiter'
 );
 SELECT is(pg_temp.register('ids', 'fourth'), 'delivered 6', 'the next takes the last one');
 SELECT is(pg_temp.register('ids', 'third'), 'waiting', 'the next waits');
 SELECT is(
-    pg_temp.deliver('ids', '3', 'a'), 'delivered first (replayed)', 'a retry never reaches a second waiter'
+    pg_temp.deliver('ids', '3', 'a'), 'delivered first (replayed)',
+    'a retry never reaches a second waiter'
 );
 SELECT is(pg_temp.get('ids', 'third'), 'waiting', 'it still waits');
 SELECT is(pg_temp.remove('ids', 'first'), 'delivered 3', 'the first waiter is removed');
@@ -323,22 +373,30 @@ SELECT is(
     format('%s waits in run %s for %s', i.step_key, i.run, i.signal_name)
 )
 FROM (
-    VALUES ('ids', 'stopper', 'stop'), ('ids', 'shouter', 'GO'), ('ids of another run', 'goer', 'go')
+    VALUES ('ids', 'stopper', 'stop'), ('ids', 'shouter', 'GO'),
+    ('ids of another run', 'goer', 'go')
 ) AS i (run, step_key, signal_name);
 SELECT is(
-    pg_temp.deliver(i.run, '"other"', 'b', p_signal_name => i.signal_name), 'delivered ' || i.step_key,
+    pg_temp.deliver(i.run, '"other"', 'b', p_signal_name => i.signal_name),
+    'delivered ' || i.step_key,
     format('the same id for %s of run %s is another', i.signal_name, i.run)
 )
 FROM (
-    VALUES ('ids', 'stopper', 'stop'), ('ids', 'shouter', 'GO'), ('ids of another run', 'goer', 'go')
+    VALUES ('ids', 'stopper', 'stop'), ('ids', 'shouter', 'GO'),
+    ('ids of another run', 'goer', 'go')
 ) AS i (run, step_key, signal_name);
 
 SELECT is(pg_temp.register('null id', 's'), 'waiting', 'a waiter');
-SELECT is(pg_temp.deliver('null id', p_delivery_id => 'a'), 'delivered s', 'an id without a payload');
-SELECT is(pg_temp.deliver('null id', p_delivery_id => 'a'), 'delivered s (replayed)', 'and again');
+SELECT is(
+    pg_temp.deliver('null id', p_delivery_id => 'a'), 'delivered s', 'an id without a payload'
+);
+SELECT is(
+    pg_temp.deliver('null id', p_delivery_id => 'a'), 'delivered s (replayed)', 'and again'
+);
 SELECT is(
     left(pg_temp.refusal(format(
-        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, p_delivery_id => %L)',
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+        'p_delivery_id => %L)',
         md5('null id')::uuid, 'go', 'null', 'a'
     )), 5),
     'WS002', 'the payload null is not no payload'
@@ -346,7 +404,8 @@ SELECT is(
 
 SELECT is(
     ROW(
-        pg_temp.register('id names', n.name), pg_temp.deliver('id names', p_delivery_id => n.name),
+        pg_temp.register('id names', n.name),
+        pg_temp.deliver('id names', p_delivery_id => n.name),
         pg_temp.deliver('id names', p_delivery_id => n.name)
     )::text,
     ROW('waiting', 'delivered ' || n.name, concat('delivered ', n.name, ' (replayed)'))::text,
@@ -361,19 +420,26 @@ FROM (
 -- The payload, byte for byte.
 
 CREATE TEMP TABLE payloads ON COMMIT DROP AS
-SELECT row_number() OVER () AS number, p.payload_json, coalesce(left(p.payload_json, 30), 'none') AS what
+SELECT
+    row_number() OVER () AS number, p.payload_json,
+    coalesce(left(p.payload_json, 30), 'none') AS what
 FROM (
     VALUES
-    (NULL), ('null'), ('true'), ('0'), ('-0'), ('1e400'), ('1.10'), ('""'), ('"a"'), ('{}'), ('[]'),
-    ('{ "b" : 1,  "a":2 }'), ('{"a": 1, "a": 2, "a": 1}'), (E' \n\t{"a":\r\n1}\n '), ('"\u0000"'), ('"\ud800"'),
-    ('"\u00e4 \/ \""'), ('"ä"'), ('"漢🙂"'), ('"a\nb"'), (E'"\u2028\u00a0\ufeff"'), ('"''"'), ('"%s"'), ('"\\"'),
+    (NULL), ('null'), ('true'), ('0'), ('-0'), ('1e400'), ('1.10'), ('""'), ('"a"'), ('{}'),
+    ('[]'),
+    ('{ "b" : 1,  "a":2 }'), ('{"a": 1, "a": 2, "a": 1}'), (E' \n\t{"a":\r\n1}\n '),
+    ('"\u0000"'), ('"\ud800"'),
+    ('"\u00e4 \/ \""'), ('"ä"'), ('"漢🙂"'), ('"a\nb"'), (E'"\u2028\u00a0\ufeff"'), ('"''"'),
+    ('"%s"'), ('"\\"'),
     ('123456789012345678901234567890.12345678901234567890'),
     (repeat('[', 1000) || repeat(']', 1000)),
     ('"' || repeat('x', 1048574) || '"'),
     (repeat(' ', 1048575) || '1'),
     ('"' || repeat('🙂', 262143) || '.."')
 ) AS p (payload_json);
-SELECT is(max(octet_length(p.payload_json)), 1048576, 'the largest payloads have 1 MiB') FROM payloads AS p;
+SELECT is(
+    max(octet_length(p.payload_json)), 1048576, 'the largest payloads have 1 MiB'
+) FROM payloads AS p;
 SELECT is(
     ROW(
         pg_temp.register('payload ' || p.number, 's'),
@@ -401,7 +467,8 @@ SELECT is_empty(
     $$SELECT p.what, w.payload_json
     FROM payloads AS p
     CROSS JOIN flow_signal_v1.register_waiter(
-        p_run_id => md5('buffered payload ' || p.number)::uuid, p_step_key => 's', p_signal_name => 'go'
+        p_run_id => md5('buffered payload ' || p.number)::uuid, p_step_key => 's',
+        p_signal_name => 'go'
     ) AS w
     WHERE w.payload_json::text IS DISTINCT FROM p.payload_json$$,
     'so does register_waiter, from the buffer'
@@ -434,21 +501,30 @@ SELECT is(
 )
 FROM (
     VALUES
-    ('none', NULL, NULL, 'waiting'), ('one', 'c', NULL, 'waiting'), ('late', 'c', timestamptz '2001-01-01', 'expired'),
+    ('none', NULL, NULL, 'waiting'), ('one', 'c', NULL, 'waiting'),
+    ('late', 'c', timestamptz '2001-01-01', 'expired'),
     (repeat('🙂', 256), repeat('c', 63), NULL, 'waiting'), ('changes', 'c', NULL, 'waiting'),
-    ('changes', 'd', NULL, 'waiting'), ('drops', 'c', NULL, 'waiting'), ('drops', NULL, NULL, 'waiting')
+    ('changes', 'd', NULL, 'waiting'), ('drops', 'c', NULL, 'waiting'),
+    ('drops', NULL, NULL, 'waiting')
 ) AS s (step_key, channel, deadline, state);
 SELECT is(
-    (SELECT count(*) FROM generate_series(1, 5) AS n WHERE pg_temp.deliver('wake', n::text) LIKE 'delivered%'),
+    (
+        SELECT count(*) FROM generate_series(1, 5) AS n WHERE pg_temp.deliver(
+            'wake', n::text
+        ) LIKE 'delivered%'
+    ),
     5::bigint, 'five signals are delivered'
 );
 SELECT is(pg_temp.deliver('wake'), 'already_delivered none', 'one more is not');
-SELECT is(pg_temp.register('wake', 'one', p_wake_channel => 'c'), 'delivered 2', 'a step comes back');
+SELECT is(
+    pg_temp.register('wake', 'one', p_wake_channel => 'c'), 'delivered 2', 'a step comes back'
+);
 SELECT set_eq(
     'SELECT n.channel, n.payload FROM notified AS n',
     format(
         'VALUES (%L, %L), (%L, %L), (%L, %L)',
-        'c', md5('wake')::uuid || '/one', repeat('c', 63), md5('wake')::uuid || '/' || repeat('🙂', 256),
+        'c', md5('wake')::uuid || '/one', repeat('c', 63),
+        md5('wake')::uuid || '/' || repeat('🙂', 256),
         'd', md5('wake')::uuid || '/changes'
     ),
     'run_id/step_key goes to each wake channel, and none without one'
@@ -457,8 +533,10 @@ SELECT is((SELECT count(*) FROM notified), 3::bigint, 'once each');
 DELETE FROM notified;
 
 SELECT is(
-    pg_temp.deliver('wake by id', p_delivery_id => 'id') || pg_temp.register('wake by id', 's', NULL, 'go', 'c')
-    || pg_temp.deliver('wake by id', p_delivery_id => 'id') || pg_temp.deliver('wake by id', p_delivery_id => 'id'),
+    pg_temp.deliver('wake by id', p_delivery_id => 'id')
+    || pg_temp.register('wake by id', 's', NULL, 'go', 'c')
+    || pg_temp.deliver('wake by id', p_delivery_id => 'id')
+    || pg_temp.deliver('wake by id', p_delivery_id => 'id'),
     'not_foundwaitingdelivered sdelivered s (replayed)', 'a signal with an id, and again'
 );
 SELECT is(
@@ -468,8 +546,10 @@ SELECT is(
 DELETE FROM notified;
 SELECT is(
     pg_temp.buffer('wake later', '1') || pg_temp.buffer('wake later', '2')
-    || pg_temp.register('wake later', 's') || pg_temp.register('wake later', 't', NULL, 'go', 'c'),
-    'bufferedbuffereddelivered 1delivered 2', 'two take a buffered signal, one of them has a channel'
+    || pg_temp.register('wake later', 's')
+    || pg_temp.register('wake later', 't', NULL, 'go', 'c'),
+    'bufferedbuffereddelivered 1delivered 2',
+    'two take a buffered signal, one of them has a channel'
 );
 SELECT is(
     ARRAY(SELECT ROW(n.channel, n.payload)::text FROM notified AS n),
@@ -482,9 +562,13 @@ SET LOCAL ROLE flow_signal_engine;
 
 -- What is refused.
 
-SELECT is(pg_temp.register('refused', 's'), 'waiting', 'a live waiter, whom no refused signal reaches');
 SELECT is(
-    pg_temp.refusal(format('deliver_signal(p_run_id => %L, p_signal_name => %L)', c.run_id, c.signal_name)),
+    pg_temp.register('refused', 's'), 'waiting', 'a live waiter, whom no refused signal reaches'
+);
+SELECT is(
+    pg_temp.refusal(
+        format('deliver_signal(p_run_id => %L, p_signal_name => %L)', c.run_id, c.signal_name)
+    ),
     format(E'22004 %s is null\nthis call needs a value there\npass a %s', c.what, c.what),
     format('no %s', c.what)
 )
@@ -502,7 +586,10 @@ SELECT is(
 FROM (
     VALUES
     ('signal name', 'deliver_signal(p_run_id => %L, p_signal_name => %L)'),
-    ('delivery id', 'deliver_signal(p_run_id => %L, p_signal_name => ''go'', p_delivery_id => %L)')
+    (
+        'delivery id',
+        'deliver_signal(p_run_id => %L, p_signal_name => ''go'', p_delivery_id => %L)'
+    )
 ) AS a (what, call)
 CROSS JOIN (VALUES (''), (' '), (E' \t\r\n\f\u000b '), (E'\u00a0\u3000')) AS b (name);
 SELECT is(
@@ -517,7 +604,10 @@ SELECT is(
 FROM (
     VALUES
     ('signal name', 'deliver_signal(p_run_id => %L, p_signal_name => %L)'),
-    ('delivery id', 'deliver_signal(p_run_id => %L, p_signal_name => ''go'', p_delivery_id => %L)')
+    (
+        'delivery id',
+        'deliver_signal(p_run_id => %L, p_signal_name => ''go'', p_delivery_id => %L)'
+    )
 ) AS a (what, call)
 CROSS JOIN (VALUES (repeat('x', 257)), (repeat('🙂', 257)), (repeat(' ', 257))) AS n (name);
 SELECT is(
@@ -526,7 +616,8 @@ SELECT is(
         md5('refused')::uuid, 'go', u.until
     )),
     format(
-        E'22023 buffer time %s is out of range\ndrivers carry finite instants of the years 1 to 9999\n'
+        E'22023 buffer time %s is out of range\n'
+        'drivers carry finite instants of the years 1 to 9999\n'
         'pass an instant at which the buffered signal may be forgotten',
         u.until
     ),
@@ -555,7 +646,8 @@ END
 $$;
 SELECT is(
     pg_temp.refusal(format(
-        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, p_buffer_until => %L)',
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+        'p_buffer_until => %L)',
         md5('refused')::uuid, 'go', j.payload_json, 'tomorrow'
     )),
     format(
@@ -567,14 +659,17 @@ SELECT is(
 )
 FROM (
     VALUES
-    (''), (' '), ('approved'), ('''a'''), ('{'), ('{"a": }'), ('{a: 1}'), ('[1,]'), ('[1 2]'), ('1 2'), ('NaN'), ('+1'),
-    ('01'), ('"'), ('"\x"'), ('"\u00"'), (E'"a\nb"'), ('nul'), ('NULL'), (E'\ufeff{}'), (E'\u00a01'),
+    (''), (' '), ('approved'), ('''a'''), ('{'), ('{"a": }'), ('{a: 1}'), ('[1,]'), ('[1 2]'),
+    ('1 2'), ('NaN'), ('+1'),
+    ('01'), ('"'), ('"\x"'), ('"\u00"'), (E'"a\nb"'), ('nul'), ('NULL'), (E'\ufeff{}'),
+    (E'\u00a01'),
     (repeat('x', 1048576))
 ) AS j (payload_json);
 
 SELECT is(
     pg_temp.refusal(format(
-        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, p_buffer_until => %L)',
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+        'p_buffer_until => %L)',
         md5('refused')::uuid, 'go', p.payload_json, 'tomorrow'
     )),
     format(
@@ -586,13 +681,25 @@ SELECT is(
 )
 FROM (
     VALUES
-    ('"' || repeat('x', 1048575) || '"'), (repeat(' ', 1048576) || '1'), ('"' || repeat('🙂', 262144) || '"'),
+    ('"' || repeat('x', 1048575) || '"'), (repeat(' ', 1048576) || '1'),
+    ('"' || repeat('🙂', 262144) || '"'),
     (repeat('x', 1048577))
 ) AS p (payload_json);
 
 SELECT is(pg_temp.get('refused', 's'), 'waiting', 'the waiter still waits');
 SELECT is(pg_temp.remove('refused', 's'), 'waiting', 'it is removed');
 SELECT is(pg_temp.register('refused', 's'), 'waiting', 'and finds nothing buffered');
+
+-- And of all that was delivered in this file:
+
+RESET ROLE;
+SELECT is_empty(
+    $$SELECT w.step_key, w.created_at, w.delivered_at, w.expires_at
+    FROM flow_signal.flow_signal_waiters AS w
+    WHERE w.delivered_at <= now() OR w.delivered_at <= w.created_at
+        OR w.delivered_at >= w.expires_at OR w.delivered_at > clock_timestamp()$$,
+    'delivered after it was created and before its deadline'
+);
 
 SELECT * FROM finish();
 ROLLBACK;

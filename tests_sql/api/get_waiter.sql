@@ -5,7 +5,8 @@ SELECT plan(33);
 SET LOCAL ROLE flow_signal_engine;
 
 SELECT is(
-    pg_get_function_arguments('flow_signal_v1.get_waiter'::regproc), 'p_run_id uuid, p_step_key text',
+    pg_get_function_arguments('flow_signal_v1.get_waiter'::regproc),
+    'p_run_id uuid, p_step_key text',
     'the parameters and their order'
 );
 SELECT is(
@@ -21,11 +22,13 @@ FROM (
     ('late', '2001-02-03 04:05:06.789012+00')
 ) AS s (step_key, deadline)
 CROSS JOIN LATERAL flow_signal_v1.register_waiter(
-    p_run_id => md5('run')::uuid, p_step_key => s.step_key, p_signal_name => 'go', p_expires_at => s.deadline
+    p_run_id => md5('run')::uuid, p_step_key => s.step_key, p_signal_name => 'go',
+    p_expires_at => s.deadline
 ) AS w;
 SELECT is(pg_temp.register('run', 'gets', 'tomorrow', 'gets'), 'waiting', 'a waiter');
 SELECT is(
-    pg_temp.deliver('run', ' {"a" : 1}', p_signal_name => 'gets'), 'delivered gets', 'and its signal'
+    pg_temp.deliver('run', ' {"a" : 1}', p_signal_name => 'gets'), 'delivered gets',
+    'and its signal'
 );
 
 GRANT SELECT ON registered TO public;
@@ -33,7 +36,9 @@ SET LOCAL ROLE flow_signal_reader;
 
 SELECT is(w::text, r::text, format('%s: as register_waiter returned it', r.step_key))
 FROM registered AS r
-CROSS JOIN LATERAL flow_signal_v1.get_waiter(p_run_id => r.run_id, p_step_key => r.step_key) AS w;
+CROSS JOIN LATERAL flow_signal_v1.get_waiter(
+    p_run_id => r.run_id, p_step_key => r.step_key
+) AS w;
 SELECT is(
     ROW(w.step_key, w.signal_name, w.state, w.expires_at, w.payload_json)::text,
     ROW('gets', 'gets', 'delivered', timestamptz 'tomorrow', ' {"a" : 1}')::text,
@@ -41,39 +46,52 @@ SELECT is(
 )
 FROM flow_signal_v1.get_waiter(p_run_id => md5('run')::uuid, p_step_key => 'gets') AS w;
 SELECT is_empty(
-    format('SELECT * FROM flow_signal_v1.get_waiter(p_run_id => %L, p_step_key => %L)', n.run_id, n.step_key),
+    format(
+        'SELECT * FROM flow_signal_v1.get_waiter(p_run_id => %L, p_step_key => %L)', n.run_id,
+        n.step_key
+    ),
     format('no row: step "%s"', n.step_key)
 )
 FROM (
     VALUES
     (md5('run')::uuid, 'nobody'), (md5('run')::uuid, 'GETS'), (md5('run')::uuid, 'gets '),
-    (md5('run')::uuid, 'waits_until'), (md5('run')::uuid, '%'), (md5('another run')::uuid, 'gets')
+    (md5('run')::uuid, 'waits_until'), (md5('run')::uuid, '%'),
+    (md5('another run')::uuid, 'gets')
 ) AS n (run_id, step_key);
 SELECT is(
-    pg_temp.rows_written(format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, s.step_key)),
+    pg_temp.rows_written(
+        format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, s.step_key)
+    ),
     0::bigint, format('step "%s": reading it writes nothing', s.step_key)
 )
 FROM (VALUES ('waits'), ('late'), ('gets'), ('nobody')) AS s (step_key);
 
 SET LOCAL ROLE flow_signal_engine;
 SELECT is(
-    pg_temp.register('run', 'waits', clock_timestamp()), 'expired', 'a deadline that is reached just now'
+    pg_temp.register('run', 'waits', clock_timestamp()), 'expired',
+    'a deadline that is reached just now'
 );
 SELECT is(
-    pg_temp.get('run', 'waits'), 'expired', 'is judged by the clock, not by the start of the transaction'
+    pg_temp.get('run', 'waits'), 'expired',
+    'is judged by the clock, not by the start of the transaction'
 );
 SELECT is(pg_temp.deliver('run'), 'delivered waits until', 'the next in line gets the signal');
 SELECT is(pg_temp.get('run', 'waits'), 'expired', 'whom the sender passed over is expired');
 SELECT is(pg_temp.get('run', 'late'), 'expired', 'as is the other one');
 
 SET LOCAL transaction_read_only = on;
-SELECT is(pg_temp.get('run', s.step_key), s.outcome, format('%s: in a read-only transaction', s.step_key))
+SELECT is(
+    pg_temp.get('run', s.step_key), s.outcome,
+    format('%s: in a read-only transaction', s.step_key)
+)
 FROM (
     VALUES ('waits', 'expired'), ('gets', 'delivered  {"a" : 1}'), ('nobody', NULL)
 ) AS s (step_key, outcome);
 
 SELECT is(
-    pg_temp.refusal(format('get_waiter(p_run_id => %L, p_step_key => %L)', c.run_id, c.step_key)),
+    pg_temp.refusal(
+        format('get_waiter(p_run_id => %L, p_step_key => %L)', c.run_id, c.step_key)
+    ),
     format(E'22004 %s is null\nthis call needs a value there\npass a %s', c.what, c.what),
     format('no %s', c.what)
 )
@@ -81,15 +99,21 @@ FROM (
     VALUES ('run id', NULL, 's'), ('step key', md5('run')::uuid, NULL)
 ) AS c (what, run_id, step_key);
 SELECT is(
-    pg_temp.refusal(format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, b.name)),
+    pg_temp.refusal(
+        format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, b.name)
+    ),
     format(
-        E'22023 step key "%s" is blank\nit is empty or only white space\ngive the step key a name', b.name
+        E'22023 step key "%s" is blank\nit is empty or only white space\n'
+        'give the step key a name',
+        b.name
     ),
     format('a blank step key: %s', to_json(b.name))
 )
 FROM (VALUES (''), (' '), (E'\u3000\n')) AS b (name);
 SELECT is(
-    pg_temp.refusal(format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, n.name)),
+    pg_temp.refusal(
+        format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, n.name)
+    ),
     format(
         E'22023 step key "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
         'shorten it, or send a hash of it',

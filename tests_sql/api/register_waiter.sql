@@ -1,6 +1,6 @@
--- register_waiter parks a step once, keeps its created_at, and hands over what is already there.
+-- register_waiter parks a step once, keeps its created_at and hands over what is there.
 BEGIN;
-SELECT plan(288);
+SELECT plan(289);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_engine;
 
@@ -20,7 +20,8 @@ SELECT is(
 
 SELECT is(
     ROW(
-        w.run_id, w.step_key, w.signal_name, w.state, w.expires_at, w.delivered_at, w.payload_json
+        w.run_id, w.step_key, w.signal_name, w.state, w.expires_at, w.delivered_at,
+        w.payload_json
     )::text,
     ROW(md5('new')::uuid, 'approve', 'approved', 'waiting', NULL, NULL, NULL)::text,
     'a new key is a waiting waiter; by default it waits for ever'
@@ -31,7 +32,8 @@ FROM flow_signal_v1.register_waiter(
 
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
 SELECT ok(
-    w.created_at > c.now AND w.created_at > transaction_timestamp() AND w.created_at < clock_timestamp(),
+    w.created_at > c.now AND w.created_at > transaction_timestamp()
+    AND w.created_at < clock_timestamp(),
     'created_at is the clock at the call, not the start of the transaction'
 )
 FROM clock AS c
@@ -73,7 +75,8 @@ CROSS JOIN LATERAL flow_signal_v1.get_waiter(p_run_id => d.run_id, p_step_key =>
 
 SELECT is(
     pg_temp.rows_written(format(
-        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, p_expires_at => %L)',
+        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, '
+        'p_expires_at => %L)',
         d.run_id, 's', 'go', d.deadline
     )),
     0::bigint, format('deadline %s: a repeat writes nothing', d.deadline)
@@ -86,7 +89,8 @@ CREATE TEMP TABLE repeats ON COMMIT DROP AS
 SELECT
     md5(concat_ws('/', s.state, c.change))::uuid AS run_id, s.state, s.deadline, c.change,
     c.signal_name, c.channel, c.queue,
-    CASE c.new_deadline WHEN 'same' THEN s.deadline ELSE c.new_deadline::timestamptz END AS new_deadline,
+    CASE c.new_deadline WHEN 'same' THEN s.deadline
+    ELSE c.new_deadline::timestamptz END AS new_deadline,
     NULL::timestamptz AS created_at
 FROM (
     VALUES
@@ -113,7 +117,8 @@ DECLARE
 BEGIN
     FOR r IN SELECT * FROM repeats LOOP
         PERFORM flow_signal_v1.register_waiter(
-            p_run_id => r.run_id, p_step_key => 's', p_signal_name => 'go', p_expires_at => r.deadline
+            p_run_id => r.run_id, p_step_key => 's', p_signal_name => 'go',
+            p_expires_at => r.deadline
         );
         IF r.state LIKE 'delivered%' OR r.state = 'settled as expired' THEN
             PERFORM flow_signal_v1.deliver_signal(
@@ -160,8 +165,8 @@ SET LOCAL ROLE flow_signal_engine;
 
 SELECT is(
     pg_temp.rows_written(format(
-        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, p_expires_at => %L, '
-        'p_wake_channel => %L, p_queue => %L)',
+        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, '
+        'p_expires_at => %L, p_wake_channel => %L, p_queue => %L)',
         r.run_id, 's', r.signal_name, r.new_deadline, r.channel, r.queue
     )),
     0::bigint, format('%s, changes %s: said again, writes nothing', r.state, r.change)
@@ -183,7 +188,8 @@ WHERE r.state LIKE 'delivered%' AND r.signal_name = 'go';
 
 SELECT is(
     pg_temp.refusal(format(
-        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, p_expires_at => %L)',
+        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, '
+        'p_expires_at => %L)',
         r.run_id, 's', r.signal_name, r.new_deadline
     )),
     format(
@@ -209,7 +215,9 @@ BEGIN
             p_run_id => md5('locked')::uuid, p_step_key => v_step, p_signal_name => 'go'
         );
     END LOOP;
-    PERFORM flow_signal_v1.deliver_signal(p_run_id => md5('locked')::uuid, p_signal_name => 'go');
+    PERFORM flow_signal_v1.deliver_signal(
+        p_run_id => md5('locked')::uuid, p_signal_name => 'go'
+    );
 END
 $$;
 SELECT is(
@@ -217,7 +225,8 @@ SELECT is(
         'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L)',
         md5('locked')::uuid, s.step_key, 'go'
     )),
-    0::bigint, format('the %s of a line, after others joined: a repeat writes nothing', s.step_key)
+    0::bigint,
+    format('the %s of a line, after others joined: a repeat writes nothing', s.step_key)
 )
 FROM (VALUES ('first'), ('second'), ('third')) AS s (step_key);
 
@@ -232,7 +241,8 @@ SELECT is(
 FROM generate_series(1, 3) AS n;
 SELECT is(pg_temp.register('fifo', 'step 4'), 'waiting', 'the next one has none to take');
 SELECT is(
-    pg_temp.register('fifo', 'step ' || n), 'delivered ' || n, format('waiter %s keeps its own', n)
+    pg_temp.register('fifo', 'step ' || n), 'delivered ' || n,
+    format('waiter %s keeps its own', n)
 )
 FROM generate_series(1, 3) AS n;
 
@@ -245,16 +255,20 @@ SELECT is(
     pg_temp.register('taken', 'late', '2001-01-02'), 'expired', 'nor with another past deadline'
 );
 SELECT is(
-    pg_temp.register('taken', 'other', p_signal_name => 'stop'), 'waiting', 'nor does a waiter for another signal'
+    pg_temp.register('taken', 'other', p_signal_name => 'stop'), 'waiting',
+    'nor does a waiter for another signal'
 );
-SELECT is(pg_temp.register('taken', 'late'), 'delivered "kept"', 'live again, the late one takes it');
+SELECT is(
+    pg_temp.register('taken', 'late'), 'delivered "kept"', 'live again, the late one takes it'
+);
 SELECT ok(
     w.delivered_at > w.created_at AND w.expires_at IS NULL, 'delivered after it was created'
 )
 FROM flow_signal_v1.get_waiter(p_run_id => md5('taken')::uuid, p_step_key => 'late') AS w;
 SELECT is(pg_temp.buffer('taken', '"again"'), 'buffered', 'another signal is buffered');
 SELECT is(
-    pg_temp.register('taken', 'late'), 'delivered "kept"', 'who has a payload takes no second one'
+    pg_temp.register('taken', 'late'), 'delivered "kept"',
+    'who has a payload takes no second one'
 );
 SELECT is(
     pg_temp.register('taken', 'other'), 'delivered "again"',
@@ -262,7 +276,8 @@ SELECT is(
 );
 
 CREATE TEMP TABLE revivals ON COMMIT DROP AS
-SELECT concat_ws(', ', s.state, d.what, c.signal_name) AS run, s.state, d.deadline, c.signal_name
+SELECT
+    concat_ws(', ', s.state, d.what, c.signal_name) AS run, s.state, d.deadline, c.signal_name
 FROM (VALUES ('overdue'), ('settled')) AS s (state)
 CROSS JOIN (
     VALUES ('waits for ever', NULL), ('new deadline', timestamptz 'tomorrow')
@@ -289,8 +304,12 @@ FROM revivals AS r;
 SELECT is(pg_temp.buffer('dead', n::text), 'buffered', format('signal %s is buffered', n))
 FROM generate_series(1, 4) AS n;
 DO $$ BEGIN PERFORM pg_temp.let_buffered_die('dead', '1', '2', '4'); END $$;
-SELECT is(pg_temp.register('dead', 'first'), 'delivered 3', 'signals past their time are passed over');
-SELECT is(pg_temp.register('dead', 'second'), 'waiting', 'whether they stand in front or behind');
+SELECT is(
+    pg_temp.register('dead', 'first'), 'delivered 3', 'signals past their time are passed over'
+);
+SELECT is(
+    pg_temp.register('dead', 'second'), 'waiting', 'whether they stand in front or behind'
+);
 RESET ROLE;
 SELECT is(
     array_agg(b.payload_json::text ORDER BY b.position), ARRAY['1', '2', '4'],
@@ -305,11 +324,17 @@ SET LOCAL ROLE flow_signal_engine;
 CREATE TEMP TABLE names ON COMMIT DROP AS
 SELECT n.name, row_number() OVER () AS number
 FROM unnest(ARRAY[
-    'a', 'A', 'ä', E'a\u0308', ' a', 'a ', E'\ta', E'a\n', 'a b', 'a  b', '.', '-', '_', '%', '%s', '%L',
-    '\', E'\\n', '''', '"', '""', ';', '--', '/*', '$$', '$1', '{}', '{NULL}', '()', '(,)', '[]', 'NULL', 'null',
+    'a', 'A', 'ä', E'a\u0308', ' a', 'a ', E'\ta', E'a\n', 'a b', 'a  b', '.', '-', '_', '%',
+    '%s', '%L',
+    '\', E'\\n', '''', '"', '""', ';', '--', '/*', '$$', '$1', '{}', '{NULL}', '()', '(,)',
+    '[]', 'NULL', 'null',
     'true', '0', '-1', '1e400', '*', '/', 'a/b', '//', 'C', 'default', 'head', 'waiting',
-    E'\u0001', E'\u007f', E'\u200b', E'\u180e', E'\u2060', E'\ufeff', E'\u00ad', E'\u0301', '漢字', '🙂', '🙂🙂',
-    repeat('x', 256), repeat('ä', 256), repeat('🙂', 256), repeat('-', 256), repeat(' ', 255) || 'x'
+    E'\u0001', E'\u007f', E'\u200b', E'\u180e', E'\u2060', E'\ufeff', E'\u00ad', E'\u0301',
+    '漢字', '🙂', '🙂🙂',
+    repeat('x', 256), repeat('ä', 256), repeat('🙂', 256), repeat('-', 256),
+    repeat(' ', 255) || 'x',
+    -- 1024 bytes that cannot be compressed, in every key of every index
+    (SELECT string_agg(chr(131072 + n * 7919 % 42000), '') FROM generate_series(1, 256) AS n)
 ]) AS n (name);
 
 SELECT is(
@@ -318,12 +343,15 @@ SELECT is(
 )
 FROM names AS n
 CROSS JOIN LATERAL flow_signal_v1.register_waiter(
-    p_run_id => md5('names')::uuid, p_step_key => n.name, p_signal_name => n.name, p_queue => n.name
+    p_run_id => md5('names')::uuid, p_step_key => n.name, p_signal_name => n.name,
+    p_queue => n.name
 ) AS w;
 SELECT set_eq(
     $$SELECT w.step_key, w.signal_name
     FROM names AS n
-    CROSS JOIN flow_signal_v1.get_waiter(p_run_id => md5('names')::uuid, p_step_key => n.name) AS w$$,
+    CROSS JOIN flow_signal_v1.get_waiter(
+        p_run_id => md5('names')::uuid, p_step_key => n.name
+    ) AS w$$,
     $$SELECT n.name, n.name AS signal_name FROM names AS n$$,
     'and no two of them are the same'
 );
@@ -338,8 +366,8 @@ SELECT is_empty(
 );
 SELECT lives_ok(
     format(
-        'SELECT flow_signal_v1.register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, '
-        'p_wake_channel => %L)',
+        'SELECT flow_signal_v1.register_waiter(p_run_id => %L, p_step_key => %L, '
+        'p_signal_name => %L, p_wake_channel => %L)',
         md5('channels')::uuid, c.channel, 'go', c.channel
     ),
     format('"%s" is a wake channel', c.channel)
@@ -368,10 +396,14 @@ SELECT a.what, a.call
 FROM (
     VALUES
     ('step key', 'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L)'),
-    ('signal name', 'register_waiter(p_run_id => %1$L, p_step_key => %3$L, p_signal_name => %2$L)'),
+    (
+        'signal name',
+        'register_waiter(p_run_id => %1$L, p_step_key => %3$L, p_signal_name => %2$L)'
+    ),
     (
         'queue',
-        'register_waiter(p_run_id => %1$L, p_step_key => %3$L, p_signal_name => %3$L, p_queue => %2$L)'
+        'register_waiter(p_run_id => %1$L, p_step_key => %3$L, p_signal_name => %3$L, '
+        'p_queue => %2$L)'
     )
 ) AS a (what, call);
 SELECT is(
@@ -400,7 +432,8 @@ CROSS JOIN (
 
 SELECT is(
     pg_temp.refusal(format(
-        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, p_wake_channel => %L)',
+        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, '
+        'p_wake_channel => %L)',
         md5('refused')::uuid, 's', 'go', c.channel
     )),
     format(
@@ -417,11 +450,13 @@ FROM (
 
 SELECT is(
     pg_temp.refusal(format(
-        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, p_expires_at => %L)',
+        'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L, '
+        'p_expires_at => %L)',
         md5('refused')::uuid, 's', 'go', d.deadline
     )),
     format(
-        E'22023 deadline %s is out of range\ndrivers carry finite instants of the years 1 to 9999\n'
+        E'22023 deadline %s is out of range\n'
+        'drivers carry finite instants of the years 1 to 9999\n'
         'pass NULL to wait for ever',
         d.deadline
     ),
@@ -430,11 +465,14 @@ SELECT is(
 FROM (
     VALUES
     (timestamptz '-infinity'), ('10000-01-01 00:00:00+00'), ('9999-12-31 23:00:00-01'),
-    ('294276-12-31 23:59:59+00'), ('0001-12-31 23:59:59.999999+00 BC'), ('4713-01-01 00:00:00+00 BC')
+    ('294276-12-31 23:59:59+00'), ('0001-12-31 23:59:59.999999+00 BC'),
+    ('4713-01-01 00:00:00+00 BC')
 ) AS d (deadline);
 
 SELECT is_empty(
-    $$SELECT * FROM flow_signal_v1.get_waiter(p_run_id => md5('refused')::uuid, p_step_key => 's')$$,
+    $$SELECT * FROM flow_signal_v1.get_waiter(
+        p_run_id => md5('refused')::uuid, p_step_key => 's'
+    )$$,
     'a refused call leaves no waiter'
 );
 DO $$
@@ -446,7 +484,8 @@ END
 $$;
 SELECT is(
     left(pg_temp.refusal(
-        format('register_waiter(p_run_id => %L, p_step_key => %L, ', md5('refused')::uuid, 's') || c.rest
+        format('register_waiter(p_run_id => %L, p_step_key => %L, ', md5('refused')::uuid, 's')
+        || c.rest
     ), 6),
     '22023 ', format('refused for a step that waits: %s', c.rest)
 )

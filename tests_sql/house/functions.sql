@@ -5,11 +5,15 @@ SELECT plan(20);
 
 CREATE TEMP VIEW functions AS
 SELECT
-    p.oid, n.nspname::text AS schema, p.proname::text AS name, p.provolatile, p.prosecdef, p.proconfig,
-    p.proargnames, p.proargmodes, p.pronargs, l.lanname::text AS language, p.prorettype, p.proretset,
+    p.oid, n.nspname::text AS schema, p.proname::text AS name, p.provolatile, p.prosecdef,
+    p.proconfig,
+    p.proargnames, p.proargmodes, p.pronargs, l.lanname::text AS language, p.prorettype,
+    p.proretset,
     p.proowner, p.prosrc,
     -- without comments and strings
-    regexp_replace(regexp_replace(p.prosrc, '--[^\n]*', '', 'g'), '''[^'']*''', '''''', 'g') AS code
+    regexp_replace(
+        regexp_replace(p.prosrc, '--[^\n]*', '', 'g'), '''[^'']*''', '''''', 'g'
+    ) AS code
 FROM pg_proc AS p
 INNER JOIN pg_namespace AS n ON n.oid = p.pronamespace
 INNER JOIN pg_language AS l ON l.oid = p.prolang
@@ -21,11 +25,13 @@ INNER JOIN functions AS f ON f.schema = s.schema
 GROUP BY s.schema ORDER BY s.schema;
 
 SELECT is_empty(
-    $$SELECT f.schema, f.name, f.language FROM functions AS f WHERE f.language NOT IN ('plpgsql', 'sql')$$,
+    $$SELECT f.schema, f.name, f.language
+    FROM functions AS f WHERE f.language NOT IN ('plpgsql', 'sql')$$,
     'they are written in PL/pgSQL or SQL'
 );
 SELECT is_empty(
-    $$SELECT f.schema, f.name FROM functions AS f WHERE f.prosecdef <> (f.schema <> 'flow_signal')$$,
+    $$SELECT f.schema, f.name
+    FROM functions AS f WHERE f.prosecdef <> (f.schema <> 'flow_signal')$$,
     'those of the API are SECURITY DEFINER, the helpers are not'
 );
 SELECT is_empty(
@@ -64,7 +70,8 @@ SELECT is_empty(
     'who writes, waits or reads the clock is VOLATILE'
 );
 SELECT is_empty(
-    $$SELECT f.schema, f.name, count(*) FROM functions AS f GROUP BY f.schema, f.name HAVING count(*) > 1$$,
+    $$SELECT f.schema, f.name, count(*)
+    FROM functions AS f GROUP BY f.schema, f.name HAVING count(*) > 1$$,
     'no name is overloaded'
 );
 SELECT is_empty(
@@ -104,15 +111,19 @@ SELECT is_empty(
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
-    WHERE f.code ~* '\m(now|transaction_timestamp|statement_timestamp|current_timestamp|localtimestamp)\M'$$,
+    WHERE f.code ~* '\m(now|(transaction|statement)_timestamp|current_(timestamp|date|time))\M'$$,
     'the clock is clock_timestamp, never the start of the transaction'
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name, c.call[1]
     FROM functions AS f
     CROSS JOIN regexp_split_to_table(f.code, ';') AS s (statement)
-    CROSS JOIN regexp_replace(s.statement, '\mFOR (NO KEY )?UPDATE\M', '', 'gi') AS u (statement)
-    CROSS JOIN substring(u.statement from '(?i)\m(?:UPDATE|DELETE FROM|ON CONFLICT|RETURNING)\M.*') AS w (part)
+    CROSS JOIN regexp_replace(
+        s.statement, '\mFOR (NO KEY )?UPDATE\M', '', 'gi'
+    ) AS u (statement)
+    CROSS JOIN substring(
+        u.statement from '(?i)\m(?:UPDATE|DELETE FROM|ON CONFLICT|RETURNING)\M.*'
+    ) AS w (part)
     CROSS JOIN regexp_matches(w.part, '(\w+)\s*\(', 'g') AS c (call)
     WHERE EXISTS (
         SELECT FROM pg_proc AS p WHERE p.proname = lower(c.call[1]) AND p.provolatile = 'v'

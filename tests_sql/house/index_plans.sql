@@ -21,7 +21,9 @@ VALUES
 ('await_waiter', $$await_waiter(p_run_id => %1$L, p_step_key => 'done %2$s')$$),
 (
     'register_waiter: first of a line',
-    $$register_waiter(p_run_id => %1$L, p_step_key => 'first %2$s', p_signal_name => 'first %2$s')$$
+    $$register_waiter(
+        p_run_id => %1$L, p_step_key => 'first %2$s', p_signal_name => 'first %2$s'
+    )$$
 ),
 (
     'register_waiter: behind others',
@@ -34,7 +36,8 @@ VALUES
 (
     'register_waiter: a new deadline',
     $$register_waiter(
-        p_run_id => %1$L, p_step_key => 'go 20%2$s', p_signal_name => 'go', p_expires_at => 'tomorrow'
+        p_run_id => %1$L, p_step_key => 'go 20%2$s', p_signal_name => 'go',
+        p_expires_at => 'tomorrow'
     )$$
 ),
 (
@@ -49,8 +52,14 @@ VALUES
     'register_waiter: takes a buffered signal',
     $$register_waiter(p_run_id => %1$L, p_step_key => 'taker %2$s', p_signal_name => 'early')$$
 ),
-('deliver_signal: to the head', $$deliver_signal(p_run_id => %1$L, p_signal_name => 'line %2$s')$$),
-('deliver_signal: behind the head', $$deliver_signal(p_run_id => %1$L, p_signal_name => 'go')$$),
+(
+    'deliver_signal: to the head',
+    $$deliver_signal(p_run_id => %1$L, p_signal_name => 'line %2$s')$$
+),
+(
+    'deliver_signal: behind the head',
+    $$deliver_signal(p_run_id => %1$L, p_signal_name => 'go')$$
+),
 (
     'deliver_signal: with an id',
     $$deliver_signal(p_run_id => %1$L, p_signal_name => 'go', p_delivery_id => 'id %2$s')$$
@@ -63,8 +72,14 @@ VALUES
     'deliver_signal: past one that is overdue',
     $$deliver_signal(p_run_id => %1$L, p_signal_name => 'overdue %2$s')$$
 ),
-('deliver_signal: not_found', $$deliver_signal(p_run_id => %1$L, p_signal_name => 'nobody %2$s')$$),
-('deliver_signal: already_delivered', $$deliver_signal(p_run_id => %1$L, p_signal_name => 'done')$$),
+(
+    'deliver_signal: not_found',
+    $$deliver_signal(p_run_id => %1$L, p_signal_name => 'nobody %2$s')$$
+),
+(
+    'deliver_signal: already_delivered',
+    $$deliver_signal(p_run_id => %1$L, p_signal_name => 'done')$$
+),
 ('deliver_signal: expired', $$deliver_signal(p_run_id => %1$L, p_signal_name => 'expired')$$),
 (
     'deliver_signal: buffered',
@@ -75,7 +90,9 @@ VALUES
 ),
 (
     'deliver_signal: buffered before',
-    $$deliver_signal(p_run_id => %1$L, p_signal_name => 'early', p_delivery_id => 'early 9%2$s')$$
+    $$deliver_signal(
+        p_run_id => %1$L, p_signal_name => 'early', p_delivery_id => 'early 9%2$s'
+    )$$
 ),
 ('remove_waiter', $$remove_waiter(p_run_id => %1$L, p_step_key => 'go 40%2$s')$$),
 ('remove_waiter: a head', $$remove_waiter(p_run_id => %1$L, p_step_key => 'line %2$s 1')$$),
@@ -115,14 +132,20 @@ BEGIN
             INSERT INTO measured (phase, what, reads, entries)
             SELECT
                 p_phase, v_call.what, string_agg(
-                    concat(r.relation, ' ', r.entries, ' in a sequential scan' || nullif(r.scans, 0)),
+                    concat(
+                        r.relation, ' ', r.entries,
+                        ' in a sequential scan' || nullif(r.scans, 0)
+                    ),
                     ', '
                 ) FILTER (WHERE r.entries > 0 OR r.scans > 0),
                 sum(r.entries + 1000 * r.scans)
             FROM (
                 SELECT
-                    e.relation, e.entries - (v_before -> e.relation ->> 'entries')::bigint AS entries,
-                    e.sequential_scans - (v_before -> e.relation ->> 'sequential_scans')::bigint AS scans
+                    e.relation,
+                    e.entries - (v_before -> e.relation ->> 'entries')::bigint AS entries,
+                    e.sequential_scans - (
+                        v_before -> e.relation ->> 'sequential_scans'
+                    )::bigint AS scans
                 FROM pg_temp.entries_read() AS e
             ) AS r;
         END LOOP;
@@ -135,16 +158,19 @@ RETURNS void
 LANGUAGE sql
 AS $function$
 INSERT INTO flow_signal.flow_signal_waiters (
-    run_id, step_key, signal_name, place, created_at, expires_at, delivered_at, expired_at, due_at,
+    run_id, step_key, signal_name, place, created_at, expires_at, delivered_at, expired_at,
+    due_at,
     delivery_id, queue
 )
 SELECT
-    p_run_id, l.signal_name || ' ' || n, l.signal_name, CASE n WHEN 1 THEN 'head' ELSE l.place END,
+    p_run_id, l.signal_name || ' ' || n, l.signal_name,
+    CASE n WHEN 1 THEN 'head' ELSE l.place END,
     timestamptz '2020-01-01' + n * interval '1 second',
-    CASE WHEN l.place = 'expired' OR l.signal_name LIKE 'overdue%' AND n = 1 THEN timestamptz '2021-01-01' END,
+    CASE WHEN l.place = 'expired' OR l.signal_name LIKE 'overdue%'
+    AND n = 1 THEN timestamptz '2021-01-01' END,
     CASE l.place WHEN 'delivered' THEN timestamptz '2021-01-01' END,
     CASE l.place WHEN 'expired' THEN timestamptz '2021-01-01' END,
-    CASE l.queue WHEN 'due' THEN timestamptz '2021-01-01' WHEN 'idle' THEN timestamptz '2990-01-01' END,
+    CASE l.queue WHEN 'due' THEN timestamptz '2021-01-01' WHEN 'idle' THEN '2990-01-01' END,
     CASE l.place WHEN 'delivered' THEN l.signal_name || ' ' || n END, l.queue
 FROM (
     SELECT 'go', 'waiting', p_line, NULL
@@ -163,7 +189,8 @@ INSERT INTO flow_signal.flow_signal_buffered_signals (
     run_id, signal_name, position, buffered_at, buffered_until, dead, delivery_id
 )
 SELECT
-    p_run_id, 'early', n, '2020-01-01', CASE WHEN n % 4 = 0 THEN timestamptz '2020-01-02' ELSE '2990-01-01' END,
+    p_run_id, 'early', n, '2020-01-01',
+    CASE WHEN n % 4 = 0 THEN timestamptz '2020-01-02' ELSE '2990-01-01' END,
     n % 4 = 0, 'early ' || n
 FROM generate_series(1, p_line / 10) AS n
 $function$;
@@ -175,7 +202,8 @@ DELETE FROM measured;
 RESET ROLE;
 
 -- Three large runs, and the rest in runs of ten.
-SELECT set_config('test.line', :'line', true), set_config('test.waiters', :'waiters', true) \gset
+SELECT
+    set_config('test.line', :'line', true), set_config('test.waiters', :'waiters', true) \gset
 DO $$
 DECLARE
     v_line integer := current_setting('test.line');
@@ -185,9 +213,12 @@ BEGIN
         PERFORM pg_temp.fill(md5('large ' || n)::uuid, v_line);
     END LOOP;
     SELECT count(*) INTO v_large FROM flow_signal.flow_signal_waiters;
-    INSERT INTO flow_signal.flow_signal_waiters (run_id, step_key, signal_name, place, created_at)
+    INSERT INTO flow_signal.flow_signal_waiters (
+        run_id, step_key, signal_name, place, created_at
+    )
     SELECT
-        md5('small ' || n / 10)::uuid, 'step ' || n, 'go', CASE n % 10 WHEN 0 THEN 'head' ELSE 'waiting' END,
+        md5('small ' || n / 10)::uuid, 'step ' || n, 'go',
+        CASE n % 10 WHEN 0 THEN 'head' ELSE 'waiting' END,
         timestamptz '2020-01-01' + n * interval '1 second'
     FROM generate_series(1, current_setting('test.waiters')::integer - v_large) AS n;
 END
@@ -196,7 +227,11 @@ SELECT cmp_ok(count(*), '>=', :waiters::bigint, 'the tables are large')
 FROM flow_signal.flow_signal_waiters;
 
 SET LOCAL ROLE flow_signal_engine;
-DO $$ BEGIN PERFORM pg_temp.measure('plans kept from the empty tables', md5('large 1')::uuid); END $$;
+DO $$
+BEGIN
+    PERFORM pg_temp.measure('plans kept from the empty tables', md5('large 1')::uuid);
+END
+$$;
 RESET ROLE;
 DISCARD PLANS;
 SET LOCAL ROLE flow_signal_engine;

@@ -17,10 +17,14 @@ FROM (
     FROM pg_proc AS p
     UNION ALL
     SELECT 'relation', c.relname::text, c.relnamespace, c.relowner,
-        coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))
+        coalesce(
+            c.relacl,
+            acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner)
+        )
     FROM pg_class AS c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL
-    SELECT 'column', a.attrelid::regclass || '.' || a.attname, c.relnamespace, c.relowner, a.attacl
+    SELECT
+        'column', a.attrelid::regclass || '.' || a.attname, c.relnamespace, c.relowner, a.attacl
     FROM pg_attribute AS a INNER JOIN pg_class AS c ON c.oid = a.attrelid
     WHERE a.attacl IS NOT NULL
     UNION ALL
@@ -30,7 +34,9 @@ FROM (
     FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = t.typrelid
     WHERE t.typelem = 0 AND coalesce(c.relkind = 'c', true)
     UNION ALL
-    SELECT 'schema', n.nspname::text, n.oid, n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner))
+    SELECT
+        'schema', n.nspname::text, n.oid, n.nspowner,
+        coalesce(n.nspacl, acldefault('n', n.nspowner))
     FROM pg_namespace AS n
 ) AS o (kind, name, schema, owner, acl)
 CROSS JOIN LATERAL aclexplode(o.acl) AS a
@@ -48,12 +54,14 @@ SELECT is_empty(
 SELECT set_eq(
     $$SELECT m.member::regrole::text, m.roleid::regrole::text
     FROM pg_auth_members AS m WHERE m.member::regrole::text ~ '^flow_signal_'$$,
-    $$VALUES ('flow_signal_engine', 'flow_signal_sender'), ('flow_signal_engine', 'flow_signal_reader'),
+    $$VALUES ('flow_signal_engine', 'flow_signal_sender'),
+    ('flow_signal_engine', 'flow_signal_reader'),
     ('flow_signal_admin', 'flow_signal_engine')$$,
     'the engine may do what sender and reader may, the admin what the engine may'
 );
 SELECT is_empty(
-    $$SELECT m.member::regrole FROM pg_auth_members AS m WHERE m.roleid = 'flow_signal_owner'::regrole$$,
+    $$SELECT m.member::regrole
+    FROM pg_auth_members AS m WHERE m.roleid = 'flow_signal_owner'::regrole$$,
     'nobody is a member of the owner'
 );
 
@@ -72,7 +80,10 @@ SELECT is_empty(
     $$SELECT g.kind, g.name, g.grantee::regrole, g.privilege_type FROM grants AS g
     WHERE g.grantee <> g.owner
         AND (g.kind, g.privilege_type) NOT IN (('function', 'EXECUTE'), ('schema', 'USAGE'))
-        AND NOT (g.kind = 'relation' AND g.privilege_type = 'SELECT' AND g.schema <> 'flow_signal'::regnamespace)$$,
+        AND NOT (
+            g.kind = 'relation' AND g.privilege_type = 'SELECT'
+            AND g.schema <> 'flow_signal'::regnamespace
+        )$$,
     'what is granted is to call functions and to read views of the API'
 );
 SELECT is_empty(
@@ -84,16 +95,20 @@ SELECT is_empty(
     $$SELECT c.name, r.relname
     FROM clients AS c
     CROSS JOIN pg_class AS r
-    WHERE r.relnamespace = 'flow_signal'::regnamespace AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
+    WHERE r.relnamespace = 'flow_signal'::regnamespace
+    AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
         AND (
-            has_table_privilege(c.oid, r.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+            has_table_privilege(
+                c.oid, r.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'
+            )
             OR has_any_column_privilege(c.oid, r.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
         )$$,
     'no client has a privilege on a table, not even by membership'
 );
 SELECT is_empty(
     $$SELECT d.defaclrole::regrole, d.defaclobjtype FROM pg_default_acl AS d
-    WHERE d.defaclrole = 'flow_signal_owner'::regrole OR d.defaclnamespace::regnamespace::text ~ '^flow_signal'$$,
+    WHERE d.defaclrole = 'flow_signal_owner'::regrole
+    OR d.defaclnamespace::regnamespace::text ~ '^flow_signal'$$,
     'no default privilege adds to that'
 );
 

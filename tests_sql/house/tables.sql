@@ -3,7 +3,9 @@ BEGIN;
 SELECT plan(27);
 
 CREATE TEMP VIEW relations AS
-SELECT c.oid, c.relname::text AS name, c.relkind, c.relpersistence, c.relowner, c.relhasrules, n.nspname
+SELECT
+    c.oid, c.relname::text AS name, c.relkind, c.relpersistence, c.relowner, c.relhasrules,
+    n.nspname
 FROM pg_class AS c
 INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname ~ '^flow_signal(_v\d+)?$';
@@ -26,7 +28,8 @@ INNER JOIN relations AS r ON r.oid = i.indrelid
 WHERE EXISTS (SELECT FROM columns AS c WHERE c.oid = r.oid AND c.name = 'run_id');
 
 SELECT set_eq(
-    $$SELECT r.name FROM relations AS r WHERE r.relkind IN ('r', 'p') AND r.nspname = 'flow_signal'$$,
+    $$SELECT r.name
+    FROM relations AS r WHERE r.relkind IN ('r', 'p') AND r.nspname = 'flow_signal'$$,
     ARRAY['flow_signal_waiters', 'flow_signal_buffered_signals', 'ledger'],
     'the tables'
 );
@@ -40,14 +43,17 @@ SELECT is_empty(
     'no sequence, no materialized view, no foreign table, no partition'
 );
 SELECT is_empty(
-    $$SELECT r.name FROM relations AS r WHERE r.relpersistence <> 'p'$$, 'all of it survives a crash'
+    $$SELECT r.name FROM relations AS r WHERE r.relpersistence <> 'p'$$,
+    'all of it survives a crash'
 );
 SELECT is_empty(
-    $$SELECT t.tgname FROM pg_trigger AS t INNER JOIN relations AS r ON r.oid = t.tgrelid$$, 'no trigger'
+    $$SELECT t.tgname FROM pg_trigger AS t INNER JOIN relations AS r ON r.oid = t.tgrelid$$,
+    'no trigger'
 );
 SELECT is_empty(
     $$SELECT w.rulename
-    FROM pg_rewrite AS w INNER JOIN relations AS r ON r.oid = w.ev_class WHERE r.relkind <> 'v'$$,
+    FROM pg_rewrite AS w INNER JOIN relations AS r ON r.oid = w.ev_class
+    WHERE r.relkind <> 'v'$$,
     'no rule'
 );
 SELECT is_empty(
@@ -63,7 +69,8 @@ SELECT is_empty(
     'no exclusion, no deferred check, none that is not validated'
 );
 SELECT is_empty(
-    $$SELECT c.relation, c.name FROM columns AS c WHERE c.attidentity <> '' OR c.attgenerated <> ''$$,
+    $$SELECT c.relation, c.name
+    FROM columns AS c WHERE c.attidentity <> '' OR c.attgenerated <> ''$$,
     'no identity column, no generated one'
 );
 SELECT is_empty(
@@ -73,7 +80,8 @@ SELECT is_empty(
 );
 SELECT is_empty(
     $$SELECT t.typname FROM pg_type AS t
-    WHERE t.typnamespace::regnamespace::text ~ '^flow_signal' AND t.typtype IN ('e', 'd', 'r')$$,
+    WHERE t.typnamespace::regnamespace::text ~ '^flow_signal'
+    AND t.typtype IN ('e', 'd', 'r')$$,
     'no enum, no domain, no range'
 );
 SELECT is_empty(
@@ -101,15 +109,19 @@ SELECT is_empty(
     $$SELECT i.name FROM indexes AS i WHERE i.indisunique AND 'run_id' <> ALL(i.keys)$$,
     'nothing is unique across runs'
 );
-SELECT is_empty($$SELECT i.name FROM indexes AS i WHERE NOT i.indisvalid$$, 'every index is valid');
+SELECT is_empty(
+    $$SELECT i.name FROM indexes AS i WHERE NOT i.indisvalid$$, 'every index is valid'
+);
 SELECT is_empty(
     $$SELECT r.name FROM relations AS r
-    WHERE r.relkind IN ('r', 'v') AND coalesce(obj_description(r.oid, 'pg_class'), '') !~ '^[A-Z].*\.$'$$,
+    WHERE r.relkind IN ('r', 'v')
+    AND coalesce(obj_description(r.oid, 'pg_class'), '') !~ '^[A-Z].*\.$'$$,
     'every table and view has a comment, in sentences'
 );
 SELECT is_empty(
     $$SELECT t.typname FROM pg_type AS t INNER JOIN relations AS r ON r.oid = t.typrelid
-    WHERE r.relkind = 'c' AND coalesce(obj_description(t.oid, 'pg_type'), '') !~ '^[A-Z].*\.$'$$,
+    WHERE r.relkind = 'c'
+    AND coalesce(obj_description(t.oid, 'pg_type'), '') !~ '^[A-Z].*\.$'$$,
     'so has every type'
 );
 SELECT is_empty(

@@ -8,25 +8,35 @@ CREATE TEMP TABLE calls ON COMMIT DROP AS
 SELECT c.name, c.arguments, c.roles
 FROM (
     VALUES
-    ('register_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's', p_signal_name => 'go'$$, '{engine}'),
+    (
+        'register_waiter',
+        $$p_run_id => gen_random_uuid(), p_step_key => 's', p_signal_name => 'go'$$, '{engine}'
+    ),
     ('remove_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine}'),
     ('claim_waiters', $$p_queue => 'q'$$, '{engine}'),
-    ('deliver_signal', $$p_run_id => gen_random_uuid(), p_signal_name => 'go'$$, '{engine, sender}'),
+    (
+        'deliver_signal', $$p_run_id => gen_random_uuid(), p_signal_name => 'go'$$,
+        '{engine, sender}'
+    ),
     ('get_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('version', '', '{engine, sender, reader}')
 ) AS c (name, arguments, roles);
 
 SELECT set_eq(
-    $$SELECT p.proname::text FROM pg_proc AS p WHERE p.pronamespace = 'flow_signal_v1'::regnamespace$$,
+    $$SELECT p.proname::text
+    FROM pg_proc AS p WHERE p.pronamespace = 'flow_signal_v1'::regnamespace$$,
     $$SELECT c.name FROM calls AS c$$,
     'these are all functions of the API'
 );
 SELECT is(
     pg_temp.outcome(r.role, format('SELECT flow_signal_v1.%s(%s)', c.name, c.arguments)),
     CASE
-        WHEN r.role = 'flow_signal_test_stranger' THEN 'permission denied for schema flow_signal_v1'
-        WHEN split_part(r.role, '_', 3) = ANY(c.roles::text [] || ARRAY['owner', 'admin']) THEN 'allowed'
+        WHEN r.role = 'flow_signal_test_stranger'
+            THEN 'permission denied for schema flow_signal_v1'
+        WHEN split_part(r.role, '_', 3) = ANY(
+            c.roles::text [] || ARRAY['owner', 'admin']
+        ) THEN 'allowed'
         ELSE 'permission denied for function ' || c.name
     END,
     format('%s calls %s', r.role, c.name)
@@ -34,7 +44,8 @@ SELECT is(
 FROM calls AS c
 CROSS JOIN (
     VALUES
-    ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_reader'), ('flow_signal_engine'),
+    ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_reader'),
+    ('flow_signal_engine'),
     ('flow_signal_admin'), ('flow_signal_test_stranger')
 ) AS r (role);
 
@@ -57,7 +68,8 @@ SELECT is_empty(
 REVOKE USAGE ON SCHEMA flow_signal, flow_signal_v1 FROM flow_signal_test_stranger;
 
 SELECT is(
-    pg_temp.outcome('flow_signal_' || r.role, c.call), 'permission denied for schema flow_signal',
+    pg_temp.outcome('flow_signal_' || r.role, c.call),
+    'permission denied for schema flow_signal',
     format('%s: %s', r.role, c.call)
 )
 FROM (VALUES ('sender'), ('reader'), ('engine'), ('admin'), ('test_stranger')) AS r (role)

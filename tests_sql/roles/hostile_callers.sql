@@ -1,10 +1,10 @@
--- Nothing that a caller plants in its search_path or its temporary schema changes what a call does.
+-- Nothing that a caller plants in its search_path or temporary schema changes what a call does.
 BEGIN;
 SELECT plan(21);
 \ir ../helpers.psql
 
--- Objects in the way of everything that the functions use. Whoever uses a function or an operator
--- of these is told so; who uses a table finds it empty.
+-- Objects in the way of everything that the functions use: a function and an operator fail, a
+-- table is empty.
 CREATE SCHEMA evil;
 CREATE FUNCTION pg_temp.plant(p_schema text)
 RETURNS void
@@ -16,7 +16,8 @@ DECLARE
 BEGIN
     FOREACH v_signature IN ARRAY ARRAY[
         'clock_timestamp() RETURNS timestamptz', 'now() RETURNS timestamptz',
-        'length(text) RETURNS integer', 'octet_length(text) RETURNS integer', 'left(text, integer) RETURNS text',
+        'length(text) RETURNS integer', 'octet_length(text) RETURNS integer',
+        'left(text, integer) RETURNS text',
         'repeat(text, integer) RETURNS text', 'format(text, text, text) RETURNS text',
         'current_setting(text) RETURNS text',
         'pg_notify(text, text) RETURNS void', 'pg_sleep(double precision) RETURNS void',
@@ -25,7 +26,8 @@ BEGIN
         'hold_line(uuid, text, boolean) RETURNS boolean', 'get_waiter(uuid, text) RETURNS text',
         'waiter_state(timestamptz, timestamptz, timestamptz, timestamptz) RETURNS text',
         'is_equal(uuid, uuid) RETURNS boolean', 'is_equal(text, text) RETURNS boolean',
-        'is_equal(timestamptz, timestamptz) RETURNS boolean', 'is_equal(integer, integer) RETURNS boolean',
+        'is_equal(timestamptz, timestamptz) RETURNS boolean',
+        'is_equal(integer, integer) RETURNS boolean',
         'join_texts(text, text) RETURNS text', 'add(timestamptz, interval) RETURNS timestamptz'
     ] LOOP
         EXECUTE format(
@@ -44,10 +46,13 @@ BEGIN
         );
     END LOOP;
     EXECUTE format(
-        'CREATE OPERATOR %I.|| (FUNCTION = %1$I.join_texts, LEFTARG = text, RIGHTARG = text)', p_schema
+        'CREATE OPERATOR %I.|| (FUNCTION = %1$I.join_texts, LEFTARG = text, RIGHTARG = text)',
+        p_schema
     );
     EXECUTE format(
-        'CREATE OPERATOR %I.+ (FUNCTION = %1$I.add, LEFTARG = timestamptz, RIGHTARG = interval)', p_schema
+        'CREATE OPERATOR %I.+ '
+        '(FUNCTION = %1$I.add, LEFTARG = timestamptz, RIGHTARG = interval)',
+        p_schema
     );
     EXECUTE format('CREATE TYPE %I.json AS ENUM (''1'')', p_schema);
     EXECUTE format('CREATE TYPE %I.waiter AS (hijacked text)', p_schema);
@@ -56,13 +61,16 @@ BEGIN
         'CREATE TABLE %I.flow_signal_waiters (LIKE flow_signal.flow_signal_waiters)', p_schema
     );
     EXECUTE format(
-        'CREATE TABLE %I.flow_signal_buffered_signals (LIKE flow_signal.flow_signal_buffered_signals)',
+        'CREATE TABLE %I.flow_signal_buffered_signals '
+        '(LIKE flow_signal.flow_signal_buffered_signals)',
         p_schema
     );
 END
 $function$;
 SELECT is(pg_temp.plant('evil')::text, '', 'a schema is hostile');
-SELECT is(pg_temp.plant(pg_my_temp_schema()::regnamespace::text)::text, '', 'so is the temporary one');
+SELECT is(
+    pg_temp.plant(pg_my_temp_schema()::regnamespace::text)::text, '', 'so is the temporary one'
+);
 GRANT USAGE ON SCHEMA evil TO public;
 GRANT ALL ON ALL TABLES IN SCHEMA evil TO public;
 
@@ -91,31 +99,39 @@ SELECT
 \gset hijacked_
 SELECT
     pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a', p_signal_name => 'go',
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a',
+        p_signal_name => 'go',
         p_expires_at => '2990-01-01', p_wake_channel => 'c', p_queue => 'q'
     )$$) AS register,
     pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b', p_signal_name => 'go'
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b',
+        p_signal_name => 'go'
     )$$) AS join,
     pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b', p_signal_name => 'go',
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b',
+        p_signal_name => 'go',
         p_expires_at => '2001-01-01'
     )$$) AS change,
     pg_temp.result($$SELECT status FROM flow_signal_v1.deliver_signal(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_payload_json => '{"a": 1}'
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go',
+        p_payload_json => '{"a": 1}'
     )$$) AS deliver,
     pg_temp.result($$SELECT status FROM flow_signal_v1.deliver_signal(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_delivery_id => 'i'
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go',
+        p_delivery_id => 'i'
     )$$) AS miss,
     pg_temp.result($$SELECT status FROM flow_signal_v1.deliver_signal(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_delivery_id => 'i',
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go',
+        p_delivery_id => 'i',
         p_buffer_until => '2990-01-01'
     )$$) AS buffer,
     pg_temp.result($$SELECT replayed FROM flow_signal_v1.deliver_signal(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_delivery_id => 'i'
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go',
+        p_delivery_id => 'i'
     )$$) AS replay,
     pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b', p_signal_name => 'go'
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b',
+        p_signal_name => 'go'
     )$$) AS take,
     pg_temp.result($$SELECT payload_json FROM flow_signal_v1.get_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
@@ -123,7 +139,9 @@ SELECT
     pg_temp.result($$SELECT payload_json FROM flow_signal_v1.await_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
     )$$) AS await,
-    pg_temp.result($$SELECT payload_json FROM flow_signal_v1.claim_waiters(p_queue => 'q')$$) AS claim,
+    pg_temp.result(
+        $$SELECT payload_json FROM flow_signal_v1.claim_waiters(p_queue => 'q')$$
+    ) AS claim,
     pg_temp.result($$SELECT payload_json FROM flow_signal_v1.remove_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
     )$$) AS remove,
@@ -132,11 +150,13 @@ SELECT
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => ' '
     )$$) AS blank,
     pg_temp.result($$SELECT flow_signal_v1.register_waiter(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 's', p_signal_name => 'go',
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 's',
+        p_signal_name => 'go',
         p_expires_at => '-infinity'
     )$$) AS never,
     pg_temp.result($$SELECT flow_signal_v1.deliver_signal(
-        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go', p_payload_json => '2 2'
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go',
+        p_payload_json => '2 2'
     )$$) AS no_json
 \gset
 SET LOCAL search_path = pgtap;
@@ -149,11 +169,15 @@ SELECT is(
 SELECT is(c.have, c.want, c.what)
 FROM (
     VALUES
-    (:'register', 'waiting', 'register_waiter'), (:'join', 'waiting', 'register_waiter, behind another'),
-    (:'change', 'expired', 'register_waiter, with a new deadline'), (:'deliver', 'delivered', 'deliver_signal'),
+    (:'register', 'waiting', 'register_waiter'),
+    (:'join', 'waiting', 'register_waiter, behind another'),
+    (:'change', 'expired', 'register_waiter, with a new deadline'),
+    (:'deliver', 'delivered', 'deliver_signal'),
     (:'miss', 'already_delivered', 'deliver_signal, to nobody'),
-    (:'buffer', 'buffered', 'deliver_signal, for later'), (:'replay', 'true', 'deliver_signal, again'),
-    (:'take', 'delivered', 'register_waiter, taking a signal'), (:'get', '{"a": 1}', 'get_waiter'),
+    (:'buffer', 'buffered', 'deliver_signal, for later'),
+    (:'replay', 'true', 'deliver_signal, again'),
+    (:'take', 'delivered', 'register_waiter, taking a signal'),
+    (:'get', '{"a": 1}', 'get_waiter'),
     (:'await', '{"a": 1}', 'await_waiter'), (:'claim', '{"a": 1}', 'claim_waiters'),
     (:'remove', '{"a": 1}', 'remove_waiter'), (:'version', 'true', 'version'),
     (:'blank', 'step key " " is blank', 'a blank name'),
@@ -162,11 +186,14 @@ FROM (
 ) AS c (have, want, what);
 RESET ROLE;
 SELECT is(
-    (SELECT count(*) FROM evil.flow_signal_waiters) + (SELECT count(*) FROM pg_temp.flow_signal_waiters),
+    (SELECT count(*) FROM evil.flow_signal_waiters) + (
+        SELECT count(*) FROM pg_temp.flow_signal_waiters
+    ),
     0::bigint, 'nothing went into a table of the caller'
 );
 SELECT is(
-    (SELECT count(*) FROM flow_signal.flow_signal_waiters), 1::bigint, 'one waiter is left where it belongs'
+    (SELECT count(*) FROM flow_signal.flow_signal_waiters), 1::bigint,
+    'one waiter is left where it belongs'
 );
 
 SELECT * FROM finish();

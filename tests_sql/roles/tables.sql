@@ -20,7 +20,8 @@ FROM (
 ) AS t (name)
 CROSS JOIN (
     VALUES
-    ('SELECT FROM %s'), ('SELECT FROM %s FOR KEY SHARE'), ('INSERT INTO %s DEFAULT VALUES'), ('DELETE FROM %s'),
+    ('SELECT FROM %s'), ('SELECT FROM %s FOR KEY SHARE'), ('INSERT INTO %s DEFAULT VALUES'),
+    ('DELETE FROM %s'),
     ('TRUNCATE %s'), ('LOCK TABLE %s IN ACCESS SHARE MODE'), ('DROP TABLE %s'),
     ('CREATE VIEW pg_temp.peep AS SELECT * FROM %s')
 ) AS s (statement)
@@ -29,15 +30,19 @@ VALUES
 ('UPDATE flow_signal.flow_signal_waiters SET step_key = ''x'''),
 ('CREATE TABLE flow_signal.mine ()'), ('CREATE TABLE flow_signal_v1.mine ()'),
 ('CREATE FUNCTION flow_signal_v1.mine() RETURNS integer LANGUAGE sql AS ''SELECT 1'''),
-('DROP FUNCTION flow_signal_v1.version()'), ('ALTER FUNCTION flow_signal_v1.version() SECURITY INVOKER'),
+('DROP FUNCTION flow_signal_v1.version()'),
+('ALTER FUNCTION flow_signal_v1.version() SECURITY INVOKER'),
 ('CREATE TEMP TABLE mine (w flow_signal_v1.waiter)');
 
 SELECT matches(
-    pg_temp.outcome('flow_signal_' || r.role, s.statement), '^(permission denied for|must be owner of) ',
+    pg_temp.outcome('flow_signal_' || r.role, s.statement),
+    '^(permission denied for|must be owner of) ',
     format('%s: %s', r.role, s.statement)
 )
 FROM statements AS s
-CROSS JOIN (VALUES ('sender'), ('reader'), ('engine'), ('admin'), ('test_outsider')) AS r (role);
+CROSS JOIN (
+    VALUES ('sender'), ('reader'), ('engine'), ('admin'), ('test_outsider')
+) AS r (role);
 SELECT is(pg_temp.contents(), b.contents, 'all is as it was') FROM before AS b;
 
 SELECT is(

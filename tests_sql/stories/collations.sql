@@ -4,7 +4,9 @@ BEGIN;
 CREATE SCHEMA collations;
 DO $$
 BEGIN
-    CREATE COLLATION collations.ignores_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    CREATE COLLATION collations.ignores_case (
+        provider = icu, locale = 'und-u-ks-level2', deterministic = false
+    );
 EXCEPTION
     WHEN feature_not_supported THEN NULL;  -- built without ICU
 END
@@ -14,7 +16,8 @@ SELECT format('%I.%I', n.nspname, c.collname) AS collation
 FROM pg_collation AS c
 INNER JOIN pg_namespace AS n ON n.oid = c.collnamespace
 WHERE c.collencoding IN (-1, pg_char_to_encoding('UTF8')) AND c.collname IN (
-    'default', 'C', 'POSIX', 'ucs_basic', 'C.utf8', 'pg_c_utf8', 'pg_unicode_fast', 'unicode', 'und-x-icu',
+    'default', 'C', 'POSIX', 'ucs_basic', 'C.utf8', 'pg_c_utf8', 'pg_unicode_fast', 'unicode',
+    'und-x-icu',
     'de-x-icu', 'tr-x-icu', 'ignores_case'
 );
 GRANT USAGE ON SCHEMA collations TO public;
@@ -50,7 +53,11 @@ FROM (
     UNION ALL
     SELECT code, true FROM generate_series(8192, 8202) AS code
     UNION ALL
-    SELECT code, false FROM unnest('{1,8,14,27,28,29,30,31,127,173,6158,8203,8204,8288,65279}'::integer []) AS code
+    SELECT
+        code,
+        false FROM unnest(
+            '{1,8,14,27,28,29,30,31,127,173,6158,8203,8204,8288,65279}'::integer []
+        ) AS code
 ) AS c (code, blank);
 
 SELECT is(
@@ -58,7 +65,10 @@ SELECT is(
         SELECT string_agg(to_hex(ascii(k.character)), ' ')
         FROM characters AS k
         CROSS JOIN LATERAL pg_temp.collated(
-            c.collation, 'SELECT FROM flow_signal_v1.get_waiter(p_run_id => gen_random_uuid(), p_step_key => %s)', k.character
+            c.collation,
+            'SELECT FROM flow_signal_v1.get_waiter('
+            'p_run_id => gen_random_uuid(), p_step_key => %s)',
+            k.character
         ) AS o (outcome)
         WHERE CASE WHEN k.blank THEN '22023 step key "' || k.character || '" is blank' END
             IS DISTINCT FROM o.outcome
@@ -70,7 +80,10 @@ FROM collations AS c;
 SELECT is(
     (
         SELECT string_agg(n.name, ' ')
-        FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
+        FROM (
+            VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'),
+            ('a-b'), ('ab')
+        ) AS n (name)
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation, format(
                 'SELECT step_key FROM flow_signal_v1.register_waiter('
@@ -89,7 +102,10 @@ FROM collations AS c;
 SELECT is(
     (
         SELECT string_agg(n.name || ': ' || o.outcome, ', ')
-        FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
+        FROM (
+            VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'),
+            ('a-b'), ('ab')
+        ) AS n (name)
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation, format(
                 'SELECT status FROM flow_signal_v1.deliver_signal('
@@ -107,28 +123,35 @@ FROM collations AS c;
 
 SELECT is(
     ARRAY(
-        SELECT pg_temp.collated(c.collation, format(o.call, md5(c.collation)), VARIADIC o.arguments)
+        SELECT pg_temp.collated(
+            c.collation, format(o.call, md5(c.collation)), VARIADIC o.arguments
+        )
         FROM (
             SELECT
-                'SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %L, p_signal_name => %%s, '
-                'p_payload_json => %%s, p_delivery_id => %%s)', a.arguments
+                'SELECT status FROM flow_signal_v1.deliver_signal('
+                'p_run_id => %L, p_signal_name => %%s, p_payload_json => %%s, p_delivery_id => %%s)', a.arguments
             FROM (VALUES ('{a, 1, a}'::text []), ('{a, 2, a}'), ('{a, 1, A}')) AS a (arguments)
             UNION ALL
             VALUES
             (
-                'SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %L, p_signal_name => %%s)',
+                'SELECT status FROM flow_signal_v1.deliver_signal('
+                'p_run_id => %L, p_signal_name => %%s)',
                 '{nobody}'::text []
             ),
             (
-                'SELECT state FROM flow_signal_v1.register_waiter(p_run_id => %L, p_step_key => %%s, '
-                'p_signal_name => %%s)',
+                'SELECT state FROM flow_signal_v1.register_waiter('
+                'p_run_id => %L, p_step_key => %%s, p_signal_name => %%s)',
                 '{a, A}'
             )
         ) AS o (call, arguments)
     ),
     ARRAY[
-        'delivered', 'WS002 delivery id "a" was used with another payload', 'already_delivered', 'not_found',
-        format('WS001 step "a" of run %s already holds the payload of signal "a"', md5(c.collation)::uuid)
+        'delivered', 'WS002 delivery id "a" was used with another payload', 'already_delivered',
+        'not_found',
+        format(
+            'WS001 step "a" of run %s already holds the payload of signal "a"',
+            md5(c.collation)::uuid
+        )
     ],
     format('%s: the same verdicts', c.collation)
 )
@@ -146,7 +169,8 @@ SELECT is(
             VARIADIC o.arguments
         )
         FROM (
-            VALUES ('{s, go, q}'::text []), ('{s, GO, q}'), ('{s, GO, Q}'), ('{S, go, q}'), ('{s, go, q}')
+            VALUES ('{s, go, q}'::text []), ('{s, GO, q}'), ('{s, GO, Q}'), ('{S, go, q}'),
+            ('{s, go, q}')
         ) AS o (arguments)
     ),
     ARRAY['gowaiting', 'GOwaiting', 'GOwaiting', 'gowaiting', 'gowaiting'],
@@ -157,10 +181,18 @@ FROM collations AS c;
 SELECT is(
     (
         SELECT count(o.outcome)
-        FROM (VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'), ('ab')) AS n (name)
+        FROM (
+            VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'),
+            ('a-b'), ('ab')
+        ) AS n (name)
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation,
-            format('SELECT step_key FROM flow_signal_v1.remove_waiter(p_run_id => %L, p_step_key => %%s)', md5(c.collation)), n.name
+            format(
+                'SELECT step_key FROM flow_signal_v1.remove_waiter('
+                'p_run_id => %L, p_step_key => %%s)',
+                md5(c.collation)
+            ),
+            n.name
         ) AS o (outcome)
     ),
     12::bigint, format('%s: each is removed by its own name', c.collation)

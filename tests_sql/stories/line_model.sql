@@ -1,4 +1,4 @@
--- Whatever is done in a run, its waiters, verdicts and buffered signals are those of a naive model.
+-- Whatever is done in a run, its waiters, verdicts and signals are those of a naive model.
 BEGIN;
 SELECT plan(101);
 \ir ../helpers.psql
@@ -163,12 +163,13 @@ BEGIN
     TRUNCATE model_waiters, model_signals;
     FOR v_number IN 1..p_operations LOOP
         v_operation := (
-            '{register, register, register, deliver, deliver, deliver, deliver, remove, die, date}'::text []
-        )[1 + floor(random() * 10)];
+            '{register, register, register, deliver, deliver, deliver, deliver, remove, die, '
+            'date, date}'::text []
+        )[1 + floor(random() * 11)];
         v_step_key := substr('aBcDeF', 1 + floor(random() * 6)::integer, 1);
         v_signal_name := substr('ggggs', 1 + floor(random() * 5)::integer, 1);
         v_payload_json := 1 + floor(random() * 2);
-        v_delivery_id := nullif(floor(random() * 5), 0);
+        v_delivery_id := nullif(greatest(floor(random() * 8) - 4, 0), 0);
         v_instant := v_deadlines[1 + floor(random() * 5)];
         v_want := NULL;
         v_have := NULL;
@@ -180,11 +181,14 @@ BEGIN
                     v_have := pg_temp.register(v_run, v_step_key, v_instant, v_signal_name);
                     UPDATE model_waiters AS m
                     SET created_at = w.created_at
-                    FROM flow_signal_v1.get_waiter(p_run_id => v_run_id, p_step_key => v_step_key) AS w
+                    FROM flow_signal_v1.get_waiter(
+                        p_run_id => v_run_id, p_step_key => v_step_key
+                    ) AS w
                     WHERE m.step_key = v_step_key AND m.created_at IS NULL;
                 WHEN 'deliver' THEN
                     v_done := format(
-                        'deliver %s %s %s %s', v_signal_name, v_payload_json, v_delivery_id, v_instant
+                        'deliver %s %s %s %s', v_signal_name, v_payload_json, v_delivery_id,
+                        v_instant
                     );
                     v_want := pg_temp.model_deliver(
                         v_signal_name, v_payload_json, v_delivery_id, v_instant
@@ -196,14 +200,19 @@ BEGIN
                     v_done := format('remove %s', v_step_key);
                     DELETE FROM model_waiters AS w
                     WHERE w.step_key = v_step_key
-                    RETURNING concat_ws(' ', pg_temp.model_state(w), w.payload_json) INTO v_want;
+                    RETURNING concat_ws(
+                        ' ', pg_temp.model_state(w), w.payload_json
+                    ) INTO v_want;
                     v_have := pg_temp.remove(v_run, v_step_key);
                 WHEN 'die' THEN
                     v_done := format('let buffered %s die', v_payload_json);
-                    UPDATE model_signals AS s SET dead = true WHERE s.payload_json = v_payload_json;
+                    UPDATE model_signals AS s SET dead = true
+                    WHERE s.payload_json = v_payload_json;
                     PERFORM pg_temp.let_buffered_die(p_run, v_payload_json);
                 WHEN 'date' THEN
-                    v_instant := timestamptz '2020-01-01' + floor(random() * 3) * interval '1 day';
+                    v_instant := timestamptz '2020-01-01' + floor(
+                        random() * 3
+                    ) * interval '1 day';
                     v_done := format('date %s %s', v_step_key, v_instant);
                     UPDATE model_waiters AS w
                     SET created_at = v_instant
@@ -225,7 +234,8 @@ BEGIN
             INTO v_want
             FROM model_waiters AS w;
             SELECT string_agg(concat_ws(
-                ' ', w.step_key, w.signal_name, w.state, w.payload_json, w.created_at, w.expires_at
+                ' ', w.step_key, w.signal_name, w.state, w.payload_json, w.created_at,
+                w.expires_at
             ), ', ' ORDER BY w.step_key COLLATE "C")
             INTO v_have
             FROM unnest(ARRAY['a', 'B', 'c', 'D', 'e', 'F']) AS s (step_key)
@@ -244,7 +254,9 @@ BEGIN
             FROM model_signals AS s;
         END IF;
         IF v_want IS DISTINCT FROM v_have THEN
-            RETURN format(E'operation %s: %s\nwant %s\nhave %s', v_number, v_done, v_want, v_have);
+            RETURN format(
+                E'operation %s: %s\nwant %s\nhave %s', v_number, v_done, v_want, v_have
+            );
         END IF;
     END LOOP;
     RETURN NULL;
@@ -260,9 +272,11 @@ CROSS JOIN LATERAL setseed(s.seed / 100.0) AS set_seed;
 SELECT set_eq(
     $$SELECT o.operation, regexp_replace(o.outcome, ' \w(?=$| )', '') FROM outcomes AS o$$,
     $$VALUES
-    ('register', 'waiting'), ('register', 'expired'), ('register', 'delivered'), ('register', 'WS001'),
+    ('register', 'waiting'), ('register', 'expired'), ('register', 'delivered'),
+    ('register', 'WS001'),
     ('deliver', 'delivered'), ('deliver', 'delivered (replayed)'), ('deliver', 'buffered'),
-    ('deliver', 'buffered (replayed)'), ('deliver', 'already_delivered'), ('deliver', 'expired'),
+    ('deliver', 'buffered (replayed)'), ('deliver', 'already_delivered'),
+    ('deliver', 'expired'),
     ('deliver', 'not_found'), ('deliver', 'WS002'),
     ('remove', 'waiting'), ('remove', 'expired'), ('remove', 'delivered'), ('remove', NULL),
     ('die', NULL), ('date', NULL)$$,

@@ -1,4 +1,4 @@
--- At SERIALIZABLE, calls that must see what was committed meanwhile are refused, the others work.
+-- SERIALIZABLE: calls that must see what is committed meanwhile are refused, others work.
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 \ir snapshot_isolation.psql
 SELECT * FROM finish();
