@@ -1,22 +1,35 @@
 """Park workflow steps in PostgreSQL and wake each exactly once by a signal.
 
 Every method of `FlowSignalStore` and `AsyncFlowSignalStore` is one call of one SQL function of schema flow_signal_v1;
-what is true of the function is true of the method. `flow_signal.migrate` installs those functions.
+what is true of the function is true of the method; `wait` alone makes several. `AsyncWaitHub` waits for thousands of
+waiters over one connection. `flow_signal.migrate` installs those functions.
 """
 
 from ._async_store import AsyncFlowSignalStore
+from ._hub import AsyncWaitHub
 from ._sync_store import FlowSignalStore
-from .errors import DeliveryIdReusedError, PayloadTooLargeError, SignalMismatchError
+from .errors import (
+    DeliveryIdReusedError,
+    HubClosedError,
+    PayloadTooLargeError,
+    SignalMismatchError,
+    WaiterExpiredError,
+    WaiterNotFoundError,
+)
 from .results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
 
 __all__ = [
     "AsyncFlowSignalStore",
+    "AsyncWaitHub",
     "DeliveryIdReusedError",
     "FlowSignalStore",
     "FlowSignalWaiter",
+    "HubClosedError",
     "PayloadTooLargeError",
     "SignalDeliveryResult",
     "SignalDeliveryStatus",
     "SignalMismatchError",
+    "WaiterExpiredError",
+    "WaiterNotFoundError",
     "WaiterState",
 ]

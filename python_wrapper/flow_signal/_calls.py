@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -14,7 +15,8 @@ from psycopg.adapt import AdaptersMap, Buffer, Loader
 from psycopg.pq import Format
 from psycopg.rows import BaseRowFactory, kwargs_row, scalar_row
 from psycopg.types.bool import BoolBinaryLoader
-from psycopg.types.datetime import DatetimeBinaryDumper
+from psycopg.types.datetime import DatetimeBinaryDumper, TimedeltaBinaryDumper
+from psycopg.types.numeric import Int4Dumper
 from psycopg.types.string import StrDumper, TextBinaryLoader
 from psycopg.types.uuid import UUIDBinaryDumper, UUIDBinaryLoader
 
@@ -47,6 +49,31 @@ def text_call(function: str, /, **arguments: Any) -> Call[str]:
     return _call(function, arguments, [function], scalar_row)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at a waiter has found: that it is no longer waiting, or its deadline."""
+
+    run_id: UUID
+    step_key: str
+    waiter: FlowSignalWaiter | None
+    """None: there is no such waiter."""
+    looked_at: datetime
+    """By the clock of the database."""
+
+
+def look_call(keys: Iterable[tuple[UUID, str, datetime | None]]) -> Call[Look]:
+    """A call of get_waiter for each (run_id, step_key, deadline as known).
+
+    It returns the waiters that are gone, no longer waiting, or have another deadline than the known one.
+    """
+    run_ids, step_keys, deadlines = zip(*keys, strict=True)
+    return Call(
+        query=_LOOK,
+        arguments={"run_ids": [*run_ids], "step_keys": [*step_keys], "deadlines": [*deadlines]},
+        row_factory=kwargs_row(_look),
+    )
+
+
 def _call(function: str, arguments: dict[str, Any], columns: list[str], row_factory: BaseRowFactory[T]) -> Call[T]:
     inputs = ", ".join(f"p_{name} => %({name})s" for name in arguments)
     query = f"SELECT {', '.join(columns)} FROM flow_signal_v1.{function}({inputs})"
@@ -63,6 +90,21 @@ def _waiter(*, state: str, **columns: Any) -> FlowSignalWaiter:
 
 def _delivery(*, status: str, **columns: Any) -> SignalDeliveryResult:
     return SignalDeliveryResult(status=SignalDeliveryStatus(status), **columns)
+
+
+_LOOK = """
+SELECT
+    k.run_id, k.step_key, w.signal_name, w.state, w.created_at, w.expires_at, w.delivered_at, w.payload_json,
+    clock_timestamp() AS looked_at
+FROM unnest(%(run_ids)s::uuid[], %(step_keys)s::text[], %(deadlines)s::timestamptz[]) AS k (run_id, step_key, deadline)
+LEFT JOIN LATERAL flow_signal_v1.get_waiter(p_run_id => k.run_id, p_step_key => k.step_key) AS w ON true
+WHERE w.state IS DISTINCT FROM 'waiting' OR w.expires_at IS DISTINCT FROM k.deadline
+"""
+
+
+def _look(*, run_id: UUID, step_key: str, state: str | None, looked_at: datetime, **columns: Any) -> Look:
+    waiter = None if state is None else _waiter(run_id=run_id, step_key=step_key, state=state, **columns)
+    return Look(run_id=run_id, step_key=step_key, waiter=waiter, looked_at=looked_at)
 
 
 def given(**optional: Any) -> dict[str, Any]:
@@ -117,6 +159,8 @@ ADAPTERS = AdaptersMap(psycopg.adapters)
 """psycopg's own types, whatever the caller has registered; binary, so that no session setting changes a value."""
 ADAPTERS.register_dumper(UUID, UUIDBinaryDumper)
 ADAPTERS.register_dumper(datetime, DatetimeBinaryDumper)
+ADAPTERS.register_dumper(timedelta, TimedeltaBinaryDumper)
+ADAPTERS.register_dumper(int, Int4Dumper)
 ADAPTERS.register_dumper(str, StrDumper)
 ADAPTERS.register_loader("uuid", UUIDBinaryLoader)
 ADAPTERS.register_loader("bool", BoolBinaryLoader)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from psycopg import Connection, Cursor
+from psycopg import Connection, Cursor, ProgrammingError
+from psycopg.pq import TransactionStatus
 
 from ._calls import ADAPTERS, NO_PAYLOAD, Call, delivery_call, given, instant, payload_text, text_call, waiter_call
+from ._waiting import Wait, listen, unlisten
 from .results import FlowSignalWaiter, SignalDeliveryResult
 
 T = TypeVar("T")
@@ -139,12 +141,89 @@ class FlowSignalStore:
         waiters = self._fetch(waiter_call("remove_waiter", run_id=run_id, step_key=step_key))
         return waiters[0] if waiters else None
 
+    def claim_waiters(
+        self, queue: str, *, limit: int | None = None, lease: timedelta | None = None
+    ) -> list[FlowSignalWaiter]:
+        """Return waits of a queue that are over, delivered or expired, oldest due first, each to one caller only.
+
+        A waiter handed out as expired stays expired. `remove_waiter` acknowledges; what is not removed is handed out
+        again after the lease.
+
+        :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
+        :param lease: for how long they are the caller's, up to a day; None leaves it to the database: a minute.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        return self._fetch(waiter_call("claim_waiters", queue=queue, **given(limit=limit, lease=lease)))
+
+    def await_waiter(
+        self, run_id: UUID, step_key: str, *, max_wait: timedelta | None = None
+    ) -> FlowSignalWaiter | None:
+        """Return the waiter of a step, or None, when it is no longer waiting, at the latest after max_wait.
+
+        The call holds a connection and a snapshot of the database; `wait` does so for seconds at most.
+
+        :param max_wait: 0 to 5 minutes; None leaves it to the database: 30 seconds.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        waiters = self._fetch(waiter_call("await_waiter", run_id=run_id, step_key=step_key, **given(max_wait=max_wait)))
+        return waiters[0] if waiters else None
+
+    def wait(
+        self,
+        run_id: UUID,
+        step_key: str,
+        *,
+        timeout: float | timedelta | None = None,
+        wake_channel: str | None = None,
+    ) -> FlowSignalWaiter:
+        """Return the waiter of a step as soon as it is delivered.
+
+        The wait takes a connection. To wait for many waiters at once use a hub.
+
+        :param timeout: seconds until the caller gives up; the waiter goes on waiting. None: never. 0: one look.
+        :param wake_channel: the channel that the waiter was registered with, for an answer within milliseconds of the
+            sender's commit; the connection must be outside a transaction, and should not listen for the caller too.
+            None: looks every 5 to 100 ms by await_waiter, on any connection.
+        :raises WaiterExpiredError: the deadline passed before a signal came.
+        :raises WaiterNotFoundError: there is no such waiter, or not any more.
+        :raises TimeoutError: the timeout is over, and the waiter still waits.
+        :raises psycopg.ProgrammingError: wake_channel was given, and the connection is in a transaction.
+        """
+        wait = Wait(run_id, step_key, timeout)
+        if wake_channel is None:
+            while True:
+                waiter = self.await_waiter(run_id, step_key, max_wait=wait.long_poll())
+                if settled := wait.settled(waiter):
+                    return settled
+        with self._connection() as connection:
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                raise ProgrammingError("a wait with a wake channel needs a connection outside a transaction")
+            autocommit = connection.autocommit
+            connection.set_autocommit(True)
+            try:
+                connection.execute(listen(wake_channel))
+                while True:
+                    if settled := wait.seen(fetch(connection, wait.look())):
+                        return settled
+                    for _ in connection.notifies(timeout=wait.pause(), stop_after=1):
+                        pass
+            finally:
+                if not connection.closed:
+                    connection.execute(unlisten(wake_channel))
+                    connection.set_autocommit(autocommit)
+
     def version(self) -> str:
         """Return the release of flow-signal that is installed in the database."""
         [version] = self._fetch(text_call("version"))
         return version
 
     def _fetch(self, call: Call[T]) -> list[T]:
-        with self._connection() as connection, _Cursor(connection, row_factory=call.row_factory) as cursor:
-            cursor.execute(call.query, call.arguments, binary=True)
-            return cursor.fetchall()
+        with self._connection() as connection:
+            return fetch(connection, call)
+
+
+def fetch(connection: Connection[Any], call: Call[T]) -> list[T]:
+    """Make one call on a connection and return its rows."""
+    with _Cursor(connection, row_factory=call.row_factory) as cursor:
+        cursor.execute(call.query, call.arguments, binary=True)
+        return cursor.fetchall()

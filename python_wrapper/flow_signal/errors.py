@@ -1,7 +1,7 @@
-"""The errors that are flow-signal's own: one class per SQLSTATE of class WS.
+"""The errors that are flow-signal's own: one class per SQLSTATE of class WS, and the ends of a wait.
 
-psycopg itself raises them, on any connection of a process that has imported flow_signal, with MESSAGE, DETAIL and HINT
-of the database in `.diag`. A refused call has changed nothing.
+psycopg itself raises the former, on any connection of a process that has imported flow_signal, with MESSAGE, DETAIL and
+HINT of the database in `.diag`. A refused call has changed nothing.
 
 All other refusals are standard conditions and have psycopg's own classes, among them:
 
@@ -18,9 +18,16 @@ SQLSTATE  class in psycopg.errors    when
 ========  =========================  =========================================================
 
 A text with a NUL character never reaches the database: psycopg raises DataError, without an SQLSTATE.
+
+A wait that ends without a delivery raises WaiterExpiredError, WaiterNotFoundError, HubClosedError, or the builtin
+TimeoutError when the caller's own timeout is over and the waiter still waits.
 """
 
+from uuid import UUID
+
 from psycopg import DataError, IntegrityError
+
+from .results import FlowSignalWaiter
 
 
 class SignalMismatchError(IntegrityError, code="WS001"):
@@ -33,3 +40,31 @@ class DeliveryIdReusedError(IntegrityError, code="WS002"):
 
 class PayloadTooLargeError(DataError, code="WS003"):
     """The payload is over 1 MiB (1048576 bytes) of JSON text."""
+
+
+class WaiterExpiredError(Exception):
+    """The deadline passed before a signal came."""
+
+    def __init__(self, waiter: FlowSignalWaiter) -> None:
+        super().__init__(waiter)
+        self.waiter = waiter
+        """The expired waiter."""
+
+    def __str__(self) -> str:
+        return f"step {self.waiter.step_key!r} of run {self.waiter.run_id} expired at {self.waiter.expires_at}"
+
+
+class WaiterNotFoundError(LookupError):
+    """There is no such waiter: it was never registered (or not committed), or somebody removed it meanwhile."""
+
+    def __init__(self, run_id: UUID, step_key: str) -> None:
+        super().__init__(run_id, step_key)
+        self.run_id = run_id
+        self.step_key = step_key
+
+    def __str__(self) -> str:
+        return f"step {self.step_key!r} of run {self.run_id} has no waiter"
+
+
+class HubClosedError(RuntimeError):
+    """The hub was closed, or ended by the error that is the `__cause__`; the waiter itself goes on waiting."""

@@ -1,0 +1,381 @@
+"""One process waits for thousands of waiters over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import heapq
+import logging
+import random
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from itertools import islice
+from types import TracebackType
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ._async_store import fetch
+from ._calls import Look, look_call
+from ._waiting import delivered, listen, seconds, seconds_left, timed_out
+from .errors import HubClosedError
+from .results import FlowSignalWaiter, WaiterState
+
+CHUNK = 1000
+"""The most waiters of one look: what it returns, payloads included, has to fit into memory."""
+ROUND_CHUNK = 100
+"""The most waiters of a round that are looked at together with one that was asked for, whose answer they delay."""
+CONNECT_SECONDS = 10
+FIRST_BACKOFF_SECONDS = 0.05
+LONGEST_BACKOFF_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
+LOOK_SECONDS = 10.0
+POLL_SECONDS = 0.5
+READ_SECONDS = 0.01
+"""The most to wait for a notification on a readable socket, which may have brought something else."""
+
+logger = logging.getLogger("flow_signal")
+
+Outcome = FlowSignalWaiter | Exception | None
+"""A settled waiter, no waiter, or why it is not known."""
+
+TIMED_OUT = TimeoutError()
+
+
+class _Wait:
+    """The tasks that wait for one waiter."""
+
+    __slots__ = ("deadline", "due_at", "futures", "run_id", "step_key")
+
+    def __init__(self, run_id: UUID, step_key: str) -> None:
+        self.run_id = run_id
+        self.step_key = step_key
+        self.deadline: datetime | None = None
+        """As the last look found it."""
+        self.due_at: float | None = None
+        """The deadline by the clock of the event loop."""
+        self.futures: set[asyncio.Future[Outcome]] = set()
+
+
+class AsyncWaitHub:
+    """Waits for any number of waiters over one connection of its own, to a server or to a transaction pooler.
+
+    ::
+
+        async with AsyncWaitHub(conninfo) as hub:
+            await store.register_waiter(run_id, "approval", "approved", wake_channel=hub.channel)
+            waiter = await hub.wait(run_id, "approval", timeout=3600)
+
+    A notification only says which waiter to look at; what a wait returns is always read from the row. So nothing is
+    missed, whichever comes first of `wait` and the delivery, and whatever channel the waiter was registered with:
+    the hub looks at each waiter when its wait begins, when a notification names it, when its deadline comes, every
+    `look_interval`, and after each loss of the connection.
+
+    A lost connection is made anew, after pauses of 0.05 to 10 s that double; the waits do not notice. A connection
+    that does not answer within `answer_within` counts as lost. Each loss is logged as a warning by logger flow_signal.
+
+    The hub belongs to the event loop in which it was entered.
+    """
+
+    channel: str | None
+    """What to register waiters with as their wake_channel; None if the hub does not listen."""
+
+    def __init__(
+        self,
+        connect: str | Callable[[], Awaitable[AsyncConnection[Any]]],
+        *,
+        listen: bool = True,
+        channel: str | None = None,
+        look_interval: float | timedelta | None = None,
+        answer_within: float | timedelta | None = None,
+    ) -> None:
+        """Make a hub, to be entered by `async with`.
+
+        :param connect: a connection string, or what returns a new connection at each call. The role needs what
+            flow_signal_reader has.
+        :param listen: False behind a transaction pooler, which cannot LISTEN: the hub finds out by looking alone.
+        :param channel: the channel to listen to; None for one of the hub's own, so that no other hub is woken.
+        :param look_interval: seconds between two looks at all waiters, in batches; None: 10, or 0.5 without listening.
+            It costs the server some 20 microseconds a waiter.
+        :param answer_within: seconds; None: 10.
+        """
+        self._connect = connect
+        self.channel = (channel or f"flow_signal_{uuid4().hex}") if listen else None
+        self._look_interval = seconds(look_interval) or (LOOK_SECONDS if listen else POLL_SECONDS)
+        self._answer_within = seconds(answer_within) or ANSWER_SECONDS
+        self._waits: dict[str, _Wait] = {}  # by the payload of their notification
+        self._asked: dict[str, None] = {}  # to be looked at now, in this order
+        self._round: deque[str] = deque()  # to be looked at when nothing is asked for
+        self._round_at = 0.0
+        self._deadlines: list[tuple[float, str]] = []  # a heap; of waits that are gone too
+        self._failures = 0
+        self._stirred = asyncio.Event()
+        self._closed: Exception | None = HubClosedError("the hub was not entered by `async with`")
+
+    async def __aenter__(self) -> AsyncWaitHub:
+        """Connect and listen.
+
+        :raises psycopg.OperationalError: there is no connection to be had.
+        """
+        self._loop = asyncio.get_running_loop()
+        connection = await self._open()
+        self._closed = None
+        self._task = asyncio.create_task(self._run(connection), name=f"flow_signal hub {self.channel or ''}")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End all waits with HubClosedError and close the connection."""
+        self._close(HubClosedError("the hub was closed"))
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def wait(self, run_id: UUID, step_key: str, *, timeout: float | timedelta | None = None) -> FlowSignalWaiter:
+        """Return the waiter of a step as soon as it is delivered. Its registration must be committed.
+
+        :param timeout: seconds until the caller gives up; the waiter goes on waiting. None: never.
+        :raises WaiterExpiredError: the deadline passed before a signal came.
+        :raises WaiterNotFoundError: there is no such waiter, or not any more.
+        :raises TimeoutError: the timeout is over, and the waiter was still waiting when the hub last looked.
+        :raises HubClosedError: the hub was closed.
+        :raises psycopg.Error: the database refuses to say (names out of range, no right, flow-signal not installed).
+        """
+        if self._closed:
+            raise copy.copy(self._closed) from self._closed.__cause__
+        if not isinstance(run_id, UUID):
+            raise TypeError(f"expected a UUID as run_id, got {type(run_id).__name__}")
+        key = f"{run_id}/{step_key}"
+        if not self._waits:
+            self._round_at = self._loop.time() + self._look_interval
+        wait = self._waits.get(key)
+        if wait is None:
+            wait = self._waits[key] = _Wait(run_id, step_key)
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        wait.futures.add(future)
+        self._ask(key)
+        limit = seconds(timeout)
+        timer = None if limit is None else self._loop.call_later(limit, _resolve, future, TIMED_OUT)
+        try:
+            outcome = await future
+        finally:
+            if timer:
+                timer.cancel()
+            wait.futures.discard(future)
+            if not wait.futures and self._waits.get(key) is wait:
+                del self._waits[key]
+                self._asked.pop(key, None)
+        if outcome is TIMED_OUT:
+            raise timed_out(run_id, step_key, timeout)
+        if isinstance(outcome, Exception):
+            raise copy.copy(outcome) from outcome.__cause__
+        waiter = delivered(run_id, step_key, outcome)
+        assert waiter
+        return waiter
+
+    def _ask(self, key: str) -> None:
+        if key in self._waits:
+            self._asked[key] = None
+            self._stirred.set()
+
+    def _next(self) -> list[str] | None:
+        """The waiters to look at now, those asked for and due before those whose turn it is; None if there are none."""
+        now = self._loop.time()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due_at, key = heapq.heappop(self._deadlines)
+            if self._is_due(due_at, key):
+                self._waits[key].deadline = self._waits[key].due_at = None
+                self._asked[key] = None
+        if now >= self._round_at and not self._round:
+            self._round_at = now + self._look_interval
+            self._round.extend(self._waits)
+        if not self._asked and not self._round:
+            return None
+        keys = [*islice(self._asked, CHUNK)]
+        for key in keys:
+            del self._asked[key]
+        keys += [self._round.popleft() for _ in range(min(ROUND_CHUNK, len(self._round)))]
+        return [key for key in dict.fromkeys(keys) if key in self._waits]
+
+    def _next_at(self) -> float | None:
+        """When there will be something to look at, though nobody asks; by the clock of the event loop."""
+        if not self._waits:
+            return None
+        return min(self._round_at, self._deadlines[0][0]) if self._deadlines else self._round_at
+
+    def _schedule(self, key: str, look: Look) -> None:
+        """Look again when the deadline comes."""
+        wait = self._waits.get(key)
+        if wait is None or look.waiter is None:
+            return
+        wait.deadline = look.waiter.expires_at
+        left = seconds_left(look)
+        wait.due_at = None if left is None else self._loop.time() + left
+        if wait.due_at is None:
+            return
+        if len(self._deadlines) > 2 * len(self._waits) + CHUNK:
+            self._deadlines = [entry for entry in self._deadlines if self._is_due(*entry)]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (wait.due_at, key))
+
+    def _is_due(self, due_at: float, key: str) -> bool:
+        wait = self._waits.get(key)
+        return wait is not None and wait.due_at == due_at
+
+    async def _run(self, connection: AsyncConnection[Any]) -> None:
+        try:
+            while True:
+                try:
+                    self._asked = dict.fromkeys(self._waits)
+                    await self._serve(connection)
+                except psycopg.OperationalError as error:
+                    logger.warning("a hub lost its connection: %s", error)
+                finally:
+                    await connection.close()
+                connection = await self._reopen()
+        except Exception as error:
+            failure = HubClosedError(f"the hub failed: {error}")
+            failure.__cause__ = error
+            self._close(failure)
+
+    def _close(self, reason: HubClosedError) -> None:
+        self._closed = self._closed or reason
+        for wait in self._waits.values():
+            for future in wait.futures:
+                _resolve(future, self._closed)
+
+    async def _serve(self, connection: AsyncConnection[Any]) -> None:
+        """Look at what is asked for, until the connection is lost."""
+        while True:
+            self._stirred.clear()
+            keys = self._next()
+            if keys is None:
+                await self._idle(connection)
+            elif keys:
+                await self._look(connection, keys)
+                # Notifications that came with the answer are not in the socket any more.
+                await self._read(connection, 0)
+            self._failures = 0
+
+    async def _idle(self, connection: AsyncConnection[Any]) -> None:
+        """Wait until something is asked for, or due, or the socket has something to read."""
+        socket_number = connection.fileno()
+        readable = False
+
+        def on_readable() -> None:
+            nonlocal readable
+            readable = True
+            self._stirred.set()
+
+        next_at = self._next_at()
+        timer = None if next_at is None else self._loop.call_at(next_at, self._stirred.set)
+        self._loop.add_reader(socket_number, on_readable)
+        try:
+            await self._stirred.wait()
+        finally:
+            self._loop.remove_reader(socket_number)
+            if timer:
+                timer.cancel()
+        if readable:
+            await self._read(connection, READ_SECONDS)
+
+    async def _read(self, connection: AsyncConnection[Any], timeout: float) -> None:
+        async for notification in connection.notifies(timeout=timeout, stop_after=1):
+            self._ask(notification.payload)
+
+    async def _look(self, connection: AsyncConnection[Any], keys: list[str]) -> None:
+        """Tell those who wait for these waiters what became of them.
+
+        It is true for those alone who waited before the look; the others have asked for another one.
+        """
+        waits = [self._waits[key] for key in keys]
+        futures = {key: [*wait.futures] for key, wait in zip(keys, waits, strict=True)}
+        try:
+            with self._answering(connection):
+                looks = await fetch(connection, look_call((w.run_id, w.step_key, w.deadline) for w in waits))
+        except (psycopg.DataError, UnicodeError) as error:  # of one of these keys
+            if len(keys) > 1:
+                middle = len(keys) // 2
+                await self._look(connection, [key for key in keys[:middle] if key in self._waits])
+                await self._look(connection, [key for key in keys[middle:] if key in self._waits])
+                return
+            outcomes: dict[str, Outcome] = {keys[0]: error}
+        except psycopg.Error as error:
+            if connection.closed or isinstance(error, psycopg.OperationalError):
+                raise psycopg.OperationalError(str(error)) from error
+            outcomes = dict.fromkeys(keys, error)
+        else:
+            outcomes = {}
+            for look in looks:
+                key = f"{look.run_id}/{look.step_key}"
+                if look.waiter and look.waiter.state is WaiterState.WAITING:
+                    self._schedule(key, look)
+                else:
+                    outcomes[key] = look.waiter
+        for key, outcome in outcomes.items():
+            for future in futures[key]:
+                _resolve(future, outcome)
+
+    async def _open(self) -> AsyncConnection[Any]:
+        if isinstance(self._connect, str):
+            options: dict[str, Any] = {
+                "fallback_application_name": "flow-signal hub",
+                "connect_timeout": CONNECT_SECONDS,
+                **conninfo_to_dict(self._connect),
+                "client_encoding": "utf8",  # can write any step key
+            }
+            # A pooler may give each statement another session, which has not prepared it.
+            threshold = 5 if self.channel else None
+            connection = await AsyncConnection.connect(
+                make_conninfo(**options), autocommit=True, prepare_threshold=threshold
+            )
+        else:
+            connection = await self._connect()
+        try:
+            with self._answering(connection):
+                await connection.set_autocommit(True)
+                if self.channel:
+                    await connection.execute(listen(self.channel))
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _reopen(self) -> AsyncConnection[Any]:
+        while True:
+            pause = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self._failures)
+            self._failures += 1
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            try:
+                return await self._open()
+            except psycopg.OperationalError as error:
+                logger.warning("a hub cannot connect: %s", error)
+
+    @contextmanager
+    def _answering(self, connection: AsyncConnection[Any]) -> Iterator[None]:
+        """Cut the connection if the block takes too long."""
+        timer = self._loop.call_later(self._answer_within, _cut, connection)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)
+
+
+def _cut(connection: AsyncConnection[Any]) -> None:
+    """Let whoever reads from the connection find its end; to cancel the query would take another answer."""
+    with suppress(OSError), socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as end:
+        end.shutdown(socket.SHUT_RDWR)
