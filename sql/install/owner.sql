@@ -52,7 +52,7 @@ DECLARE
 BEGIN
     IF current_user <> 'flow_signal_owner' AND NOT p_once THEN
         -- There are no roles to grant to. Once there are, the checksum differs.
-        p_sql := regexp_replace(p_sql, '^GRANT [^;]*\sTO flow_signal_[a-z, ]+;$', '', 'gw');
+        p_sql := regexp_replace(p_sql, '^GRANT [^;]*\sTO flow_signal_[a-z_, ]+;$', '', 'gw');
         p_checksum := p_checksum || ' without grants';
     END IF;
     IF v_known = p_checksum THEN

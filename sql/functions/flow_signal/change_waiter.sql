@@ -12,30 +12,21 @@ SET enable_seqscan = off
 AS $function$
 DECLARE
     v_waiter flow_signal.flow_signal_waiters;
-    v_held text[] := '{}';
-    v_line text;
+    v_line text COLLATE "C";
     v_line_has_head boolean;
+    v_locked boolean := false;
     v_settled boolean;
     v_now timestamptz;
 BEGIN
     LOOP
         -- A row version that nobody has locked or changed (xmax 0) is believed without a lock.
-        IF v_held = '{}' THEN
+        IF NOT v_locked THEN
             SELECT w.* INTO v_waiter
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
                 AND w.step_key = p_step_key COLLATE "C"
                 AND w.xmax = '0'::xid;
-        ELSE
-            SELECT w.* INTO v_waiter
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
-            FOR NO KEY UPDATE;
-            IF NOT FOUND THEN
-                RETURN NULL;
-            END IF;
         END IF;
-
         IF v_waiter.delivered_at IS NOT NULL
             AND v_waiter.signal_name <> p_signal_name COLLATE "C" THEN
             RAISE EXCEPTION USING
@@ -53,10 +44,11 @@ BEGIN
             AND v_waiter.queue IS NOT DISTINCT FROM p_queue COLLATE "C"
         );
 
-        IF p_signal_name COLLATE "C" = ANY (v_held) AND v_waiter.signal_name = ANY (v_held) THEN
+        IF v_locked THEN
             v_now := clock_timestamp();
             v_settled := v_waiter.expired_at IS NOT NULL AND (
-                v_waiter.expires_at IS NOT DISTINCT FROM p_expires_at OR p_expires_at <= v_now
+                v_waiter.expires_at IS NOT DISTINCT FROM p_expires_at
+                OR (p_expires_at <= v_now) IS TRUE
             );
             UPDATE flow_signal.flow_signal_waiters AS w
             SET
@@ -84,24 +76,39 @@ BEGIN
             EXIT;
         END IF;
 
-        SELECT w.* INTO v_waiter
+        SELECT w.signal_name INTO v_line
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         IF NOT FOUND THEN
             RETURN NULL;
         END IF;
-        FOREACH v_line IN ARRAY ARRAY[
-            least(v_waiter.signal_name, p_signal_name COLLATE "C"),
-            greatest(v_waiter.signal_name, p_signal_name COLLATE "C")
-        ] LOOP
-            CONTINUE WHEN v_line COLLATE "C" = ANY (v_held);
-            IF v_line = p_signal_name COLLATE "C" THEN
-                v_line_has_head := flow_signal.hold_line(p_run_id, v_line);
-            ELSE
+        -- A block of its own, to let go of the lines if the waiter has left for a third one.
+        BEGIN
+            IF v_line < p_signal_name COLLATE "C" THEN
                 PERFORM flow_signal.hold_line(p_run_id, v_line);
             END IF;
-            v_held := v_held || v_line;
-        END LOOP;
+            v_line_has_head := flow_signal.hold_line(p_run_id, p_signal_name);
+            IF v_line > p_signal_name COLLATE "C" THEN
+                PERFORM flow_signal.hold_line(p_run_id, v_line);
+            END IF;
+            SELECT w.* INTO v_waiter
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
+            FOR NO KEY UPDATE;
+            IF NOT FOUND THEN
+                RETURN NULL;
+            ELSIF v_waiter.signal_name NOT IN (v_line, p_signal_name COLLATE "C") THEN
+                RAISE EXCEPTION USING
+                    ERRCODE = 'WS000',
+                    MESSAGE = format('step "%s" waits for "%s" now', p_step_key, v_waiter.signal_name),
+                    DETAIL = 'no caller sees this: it is caught at the end of this block',
+                    HINT = 'begin again with the lines that it is in now';
+            END IF;
+            v_locked := true;
+        EXCEPTION
+            WHEN SQLSTATE 'WS000' THEN
+                NULL;
+        END;
     END LOOP;
 
     RETURN (

@@ -2,7 +2,7 @@
 CREATE OR REPLACE FUNCTION flow_signal.refuse_name(p_what text, p_value text)
 RETURNS void
 LANGUAGE plpgsql
-IMMUTABLE
+STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN

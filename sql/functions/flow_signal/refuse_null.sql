@@ -2,7 +2,7 @@
 CREATE OR REPLACE FUNCTION flow_signal.refuse_null(p_what text)
 RETURNS void
 LANGUAGE plpgsql
-IMMUTABLE
+STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN

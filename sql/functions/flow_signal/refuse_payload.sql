@@ -2,7 +2,7 @@
 CREATE OR REPLACE FUNCTION flow_signal.refuse_payload(p_payload_json text, p_detail text)
 RETURNS void
 LANGUAGE plpgsql
-IMMUTABLE
+STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN

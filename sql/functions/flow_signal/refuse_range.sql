@@ -2,7 +2,7 @@
 CREATE OR REPLACE FUNCTION flow_signal.refuse_range(p_what text, p_value text, p_range text)
 RETURNS void
 LANGUAGE plpgsql
-IMMUTABLE
+STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN

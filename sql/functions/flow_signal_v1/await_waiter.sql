@@ -14,7 +14,7 @@ SET enable_seqscan = off
 AS $function$
 DECLARE
     v_waiter flow_signal_v1.waiter;
-    v_pause interval := '5 milliseconds';
+    v_pause interval := interval '5 milliseconds';
     v_now timestamptz;
     v_until timestamptz;
 BEGIN
@@ -50,7 +50,7 @@ BEGIN
         PERFORM pg_sleep(
             extract(EPOCH FROM least(v_pause, v_until - v_now, v_waiter.expires_at - v_now))
         );
-        v_pause := least(2 * v_pause, '100 milliseconds');
+        v_pause := least(2 * v_pause, interval '100 milliseconds');
     END LOOP;
 END
 $function$;

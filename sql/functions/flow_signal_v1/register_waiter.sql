@@ -1,5 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 22023 0A000 WS001
--- locks: the line; for another signal name the lines of both, in their order; then the waiter
+-- locks: the line; for another signal name both lines, in name order; then the waiter
 CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiter(
     p_run_id uuid,
     p_step_key text,
@@ -63,13 +63,6 @@ BEGIN
         END IF;
 
         -- The line has a head: behind it.
-        PERFORM
-        FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id
-            AND w.signal_name = p_signal_name COLLATE "C"
-            AND w.place = 'head'
-        FOR NO KEY UPDATE;
-        CONTINUE WHEN NOT FOUND;
         v_now := clock_timestamp();
         INSERT INTO flow_signal.flow_signal_waiters (
             run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
@@ -79,12 +72,25 @@ BEGIN
             CASE WHEN p_queue IS NOT NULL THEN v_expires_at END, p_wake_channel, p_queue
         )
         ON CONFLICT DO NOTHING;
-        EXIT WHEN FOUND;
+        CONTINUE WHEN NOT FOUND;
+        PERFORM
+        FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.run_id = p_run_id
+            AND w.signal_name = p_signal_name COLLATE "C"
+            AND w.place = 'head'
+        FOR NO KEY UPDATE;
+        IF NOT FOUND AND NOT flow_signal.hold_line(p_run_id, p_signal_name) THEN
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET place = 'head'
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+        END IF;
+        EXIT;
     END LOOP;
 
     PERFORM
     FROM flow_signal.flow_signal_buffered_signals AS b
-    WHERE b.run_id = p_run_id AND b.signal_name = p_signal_name COLLATE "C" AND NOT b.dead;
+    WHERE b.run_id = p_run_id AND b.signal_name = p_signal_name COLLATE "C" AND NOT b.dead
+    LIMIT 1;
     IF FOUND AND flow_signal.take_buffered_signal(p_run_id, p_step_key, p_signal_name, v_expires_at) THEN
         SELECT
             w.run_id, w.step_key, w.signal_name, 'delivered', w.created_at, w.expires_at,
