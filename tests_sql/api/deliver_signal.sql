@@ -1,6 +1,6 @@
 -- deliver_signal says truthfully what became of a signal, and no signal reaches two waiters.
 BEGIN;
-SELECT plan(498);
+SELECT plan(500);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_sender;
 
@@ -542,6 +542,16 @@ SELECT is(
 SELECT is(
     ARRAY(SELECT ROW(n.channel, n.payload)::text FROM notified AS n),
     ARRAY[ROW('c', md5('wake by id')::uuid || '/s')::text], 'notifies once'
+);
+DELETE FROM notified;
+SELECT is(
+    pg_temp.register('wake at once', 's', p_wake_channel => 'c')
+    || pg_temp.deliver('wake at once'),
+    'waitingdelivered s', 'a signal for the first of its line'
+);
+SELECT is(
+    ARRAY(SELECT ROW(n.channel, n.payload)::text FROM notified AS n),
+    ARRAY[ROW('c', md5('wake at once')::uuid || '/s')::text], 'notifies it'
 );
 DELETE FROM notified;
 SELECT is(

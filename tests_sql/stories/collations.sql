@@ -22,7 +22,7 @@ WHERE c.collencoding IN (-1, pg_char_to_encoding('UTF8')) AND c.collname IN (
 );
 GRANT USAGE ON SCHEMA collations TO public;
 GRANT SELECT ON collations TO public;
-SELECT plan((count(*) * 6 + 1)::integer) FROM collations;
+SELECT plan((count(*) * 7 + 1)::integer) FROM collations;
 SELECT ok(count(*) >= 4, format('there are %s collations', count(*))) FROM collations;
 SET LOCAL ROLE flow_signal_engine;
 
@@ -44,6 +44,14 @@ EXCEPTION
         RETURN SQLSTATE || ' ' || SQLERRM;
 END
 $function$;
+
+-- Alike to one collation or the other.
+CREATE TEMP TABLE names ON COMMIT DROP AS
+SELECT n.name
+FROM (
+    VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'), ('a-b'),
+    ('ab')
+) AS n (name);
 
 CREATE TEMP TABLE characters ON COMMIT DROP AS
 SELECT chr(c.code) AS character, c.blank
@@ -80,10 +88,7 @@ FROM collations AS c;
 SELECT is(
     (
         SELECT string_agg(n.name, ' ')
-        FROM (
-            VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'),
-            ('a-b'), ('ab')
-        ) AS n (name)
+        FROM names AS n
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation, format(
                 'SELECT step_key FROM flow_signal_v1.register_waiter('
@@ -101,11 +106,25 @@ FROM collations AS c;
 
 SELECT is(
     (
+        SELECT string_agg(n.name, ' ')
+        FROM names AS n
+        CROSS JOIN LATERAL pg_temp.collated(
+            c.collation, format(
+                'SELECT step_key FROM flow_signal_v1.get_waiter(p_run_id => %L, p_step_key => %%s)',
+                md5(c.collation)
+            ),
+            n.name
+        ) AS o (outcome)
+        WHERE o.outcome IS DISTINCT FROM n.name
+    ),
+    NULL, format('%s: each is read by its own name', c.collation)
+)
+FROM collations AS c;
+
+SELECT is(
+    (
         SELECT string_agg(n.name || ': ' || o.outcome, ', ')
-        FROM (
-            VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'),
-            ('a-b'), ('ab')
-        ) AS n (name)
+        FROM names AS n
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation, format(
                 'SELECT status FROM flow_signal_v1.deliver_signal('
@@ -181,10 +200,7 @@ FROM collations AS c;
 SELECT is(
     (
         SELECT count(o.outcome)
-        FROM (
-            VALUES ('a'), ('A'), ('ä'), (E'a\u0308'), ('i'), ('I'), ('İ'), ('ı'), ('ss'), ('ß'),
-            ('a-b'), ('ab')
-        ) AS n (name)
+        FROM names AS n
         CROSS JOIN LATERAL pg_temp.collated(
             c.collation,
             format(

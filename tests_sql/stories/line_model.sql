@@ -240,7 +240,7 @@ BEGIN
             INTO v_have
             FROM unnest(ARRAY['a', 'B', 'c', 'D', 'e', 'F']) AS s (step_key)
             CROSS JOIN LATERAL flow_signal_v1.get_waiter(
-                p_run_id => v_run_id, p_step_key => s.step_key
+                p_run_id => v_run_id, p_step_key => s.step_key COLLATE "POSIX"
             ) AS w;
         END IF;
         IF v_want IS NOT DISTINCT FROM v_have THEN
