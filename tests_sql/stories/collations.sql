@@ -22,7 +22,7 @@ WHERE c.collencoding IN (-1, pg_char_to_encoding('UTF8')) AND c.collname IN (
 );
 GRANT USAGE ON SCHEMA collations TO public;
 GRANT SELECT ON collations TO public;
-SELECT plan((count(*) * 7 + 1)::integer) FROM collations;
+SELECT plan((count(*) * 9 + 1)::integer) FROM collations;
 SELECT ok(count(*) >= 4, format('there are %s collations', count(*))) FROM collations;
 SET LOCAL ROLE flow_signal_engine;
 
@@ -96,7 +96,7 @@ SELECT is(
                 'p_wake_channel => %%s, p_queue => %%s)',
                 md5(c.collation)
             ),
-            n.name, n.name, n.name, n.name
+            n.name, n.name, n.name, n.name || c.collation
         ) AS o (outcome)
         WHERE o.outcome <> n.name
     ),
@@ -109,17 +109,19 @@ SELECT is(
         SELECT string_agg(n.name, ' ')
         FROM names AS n
         CROSS JOIN LATERAL pg_temp.collated(
-            c.collation, format(
-                'SELECT step_key FROM flow_signal_v1.get_waiter(p_run_id => %L, p_step_key => %%s)',
-                md5(c.collation)
-            ),
+            c.collation, format('SELECT step_key FROM flow_signal_v1.' || r.call, md5(c.collation)),
             n.name
         ) AS o (outcome)
         WHERE o.outcome IS DISTINCT FROM n.name
     ),
-    NULL, format('%s: each is read by its own name', c.collation)
+    NULL, format('%s: %s finds each by its own name', c.collation, split_part(r.call, '(', 1))
 )
-FROM collations AS c;
+FROM collations AS c
+CROSS JOIN (
+    VALUES
+    ('get_waiter(p_run_id => %L, p_step_key => %%s)'),
+    ('await_waiter(p_run_id => %L, p_step_key => %%s, p_max_wait => ''0'')')
+) AS r (call);
 
 SELECT is(
     (
@@ -137,6 +139,21 @@ SELECT is(
         WHERE o.outcome IS NOT NULL
     ),
     NULL, format('%s: each signal reaches its own waiter', c.collation)
+)
+FROM collations AS c;
+
+SELECT is(
+    (
+        SELECT string_agg(n.name, ' ')
+        FROM names AS n
+        CROSS JOIN LATERAL pg_temp.collated(
+            c.collation,
+            'SELECT string_agg(step_key, '','') FROM flow_signal_v1.claim_waiters(p_queue => %s)',
+            n.name || c.collation
+        ) AS o (outcome)
+        WHERE o.outcome IS DISTINCT FROM n.name
+    ),
+    NULL, format('%s: claim_waiters finds each in its own queue', c.collation)
 )
 FROM collations AS c;
 
