@@ -19,7 +19,8 @@ from backend_cpu import backend_cpu
 
 from flow_signal.embedded import EmbeddedServer
 
-COLUMNS = "run_id uuid NOT NULL, step_key text COLLATE \"C\" NOT NULL, signal_name text COLLATE \"C\" NOT NULL, created_at timestamptz"
+COLUMNS = """run_id uuid NOT NULL, step_key text COLLATE "C" NOT NULL, signal_name text COLLATE "C" NOT NULL,
+created_at timestamptz"""
 INSERT = "INSERT INTO {name} VALUES (p_run_id, 'step', 'signal', v_now) ON CONFLICT DO NOTHING;"
 KEY = "hashtextextended(p_run_id || '/signal', 0)"
 
@@ -36,13 +37,12 @@ CONTENDERS = {
     ),
     "door_table": (
         "CREATE INDEX ON door_table (run_id, signal_name);"
-        "CREATE TABLE doors (run_id uuid, signal_name text COLLATE \"C\", PRIMARY KEY (run_id, signal_name))",
+        'CREATE TABLE doors (run_id uuid, signal_name text COLLATE "C", PRIMARY KEY (run_id, signal_name))',
         "INSERT INTO doors VALUES (p_run_id, 'signal') ON CONFLICT DO NOTHING;"
         f"DELETE FROM doors AS d WHERE d.run_id = p_run_id AND d.signal_name = 'signal'; {INSERT}",
     ),
     "row_per_run": (
-        "CREATE INDEX ON row_per_run (run_id, signal_name);"
-        "CREATE TABLE runs (run_id uuid PRIMARY KEY)",
+        "CREATE INDEX ON row_per_run (run_id, signal_name);CREATE TABLE runs (run_id uuid PRIMARY KEY)",
         "INSERT INTO runs VALUES (p_run_id) ON CONFLICT DO NOTHING;"
         f"PERFORM FROM runs AS r WHERE r.run_id = p_run_id FOR KEY SHARE; {INSERT}",
     ),
@@ -106,8 +106,7 @@ def main() -> None:
             median = statistics.median(cpu[name])
             tables = {"door_table": [name, "doors"], "row_per_run": [name, "runs"]}.get(name, [name])
             size = sum(
-                conn.execute("SELECT pg_total_relation_size(%s::regclass)", (table,)).fetchone()[0]
-                for table in tables
+                conn.execute("SELECT pg_total_relation_size(%s::regclass)", (table,)).fetchone()[0] for table in tables
             )
             print(
                 f"{name:20} {median:8.1f} ({min(cpu[name]):.1f}-{max(cpu[name]):.1f}) {median - base:+14.1f}"

@@ -48,7 +48,7 @@ def one_round(conninfo: str, calls: int) -> tuple[float, float, float, float]:
             if query is REGISTER:
                 size = conn.execute("SELECT pg_total_relation_size(%s::regclass)", (WAITERS,)).fetchone()[0]
         hot = conn.execute(
-            "SELECT pg_stat_get_tuples_hot_updated(c), pg_stat_get_tuples_updated(c) FROM (SELECT %s::regclass AS c) AS t",
+            "SELECT pg_stat_get_tuples_hot_updated(c), pg_stat_get_tuples_updated(c) FROM CAST(%s AS regclass) AS c",
             (WAITERS,),
         ).fetchone()
     return spent[0], spent[1], hot[0] / max(hot[1], 1), size / calls
