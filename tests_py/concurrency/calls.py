@@ -18,7 +18,7 @@ REGISTER = """
 SELECT w.state, w.signal_name, w.payload_json::text
 FROM flow_signal_v1.register_waiter(
     p_run_id => %(run)s, p_step_key => %(step)s, p_signal_name => %(signal)s, p_expires_at => %(until)s,
-    p_wake_channel => %(channel)s
+    p_wake_channel => %(channel)s, p_queue => %(queue)s
 ) AS w
 """
 DELIVER = """
@@ -36,14 +36,25 @@ REMOVE = """
 SELECT w.state, w.signal_name, w.payload_json::text
 FROM flow_signal_v1.remove_waiter(p_run_id => %(run)s, p_step_key => %(step)s) AS w
 """
+AWAIT = """
+SELECT w.state, w.signal_name, w.payload_json::text
+FROM flow_signal_v1.await_waiter(
+    p_run_id => %(run)s, p_step_key => %(step)s, p_max_wait => %(seconds)s * interval '1 second'
+) AS w
+"""
+CLAIM = """
+SELECT string_agg(concat_ws(' ', w.state, w.step_key, w.payload_json #>> '{}'), ', ' ORDER BY w.step_key)
+FROM flow_signal_v1.claim_waiters(p_queue => %(queue)s) AS w
+"""
 
 
 @dataclass(frozen=True)
 class Call:
     """A statement that calls one function, and how its row reads as an answer.
 
-    The answer of register, get and remove: state, payload, signal if it is not GO; `none` for no row.
+    The answer of register, get, remove and await: state, payload, signal if it is not GO; `none` for no row.
     The answer of deliver: `replayed`, status, step.
+    The answer of claim: state, step and payload of each row; `none` for no row.
     """
 
     statement: str
@@ -65,16 +76,28 @@ def delivery_answer(row: Row | None) -> str:
     return " ".join(word for word in ("replayed" if replayed else None, status, step) if word)
 
 
+def claim_answer(row: Row | None) -> str:
+    assert row
+    return row[0] or "none"
+
+
 class Run:
     """A run of a workflow, and the calls that concern it."""
 
     def __init__(self) -> None:
         self.id: UUID = uuid4()
+        self.queue = f"queue of {self.id}"
 
     def register(
-        self, step: str, signal: str = GO, *, until: datetime | None = None, channel: str | None = None
+        self,
+        step: str,
+        signal: str = GO,
+        *,
+        until: datetime | None = None,
+        channel: str | None = None,
+        queue: str | None = None,
     ) -> Call:
-        values = {"run": self.id, "step": step, "signal": signal, "until": until, "channel": channel}
+        values = {"run": self.id, "step": step, "signal": signal, "until": until, "channel": channel, "queue": queue}
         return Call(REGISTER, values, waiter_answer)
 
     def deliver(
@@ -95,3 +118,10 @@ class Run:
 
     def remove(self, step: str) -> Call:
         return Call(REMOVE, {"run": self.id, "step": step}, waiter_answer)
+
+    def wait(self, step: str, seconds: float = 30) -> Call:
+        return Call(AWAIT, {"run": self.id, "step": step, "seconds": seconds}, waiter_answer)
+
+    def claim(self) -> Call:
+        """Claim what is over in the queue of this run."""
+        return Call(CLAIM, {"queue": self.queue}, claim_answer)

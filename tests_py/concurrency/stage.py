@@ -74,8 +74,9 @@ class Session:
     """One connection, in autocommit mode until `begin`."""
 
     def __init__(self, conninfo: str, threads: ThreadPoolExecutor) -> None:
-        # A test that fails by a deadlock shall not take a second to do so.
-        self.connection = psycopg.connect(conninfo, autocommit=True, options="-c deadlock_timeout=50ms")
+        # A test that fails by a deadlock shall not take a second to do so, and one that hangs not for ever.
+        options = f"-c deadlock_timeout=50ms -c statement_timeout={PATIENCE_SECONDS}s"
+        self.connection = psycopg.connect(conninfo, autocommit=True, options=options)
         self.pid = self.connection.info.backend_pid
         self._threads = threads
         self._step: Step | None = None
@@ -168,6 +169,14 @@ class Stage:
     def payloads(self, run: Run) -> list[tuple[str, str]]:
         """Each payload of the run, with its step or `buffered`."""
         return [(json.loads(text), place) for text, place in self._monitor.execute(PAYLOADS, {"run": run.id})]
+
+    def steps_by_age(self, run: Run) -> list[str]:
+        """The steps of the run, oldest first."""
+        query = """
+            SELECT w.step_key FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = %s ORDER BY w.created_at, w.step_key
+        """
+        return [row[0] for row in self._monitor.execute(query, [run.id])]
 
     def reset(self) -> None:
         """End all transactions and steps, as a test that failed leaves them."""

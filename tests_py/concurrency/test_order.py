@@ -52,3 +52,19 @@ def test_revived_older_than_the_head(
     a.rollback()
     assert sender.answer() == ("delivered w" if engine_waits else "delivered x")
     assert engine.answer() == "waiting"
+
+
+def test_a_waiter_is_as_old_as_its_place_in_the_line(stage: Stage, run: Run, a: Session, b: Session) -> None:
+    """n waits for the line while o joins it and gets a signal: n must not be the older one, with the later signal."""
+    a(run.register("h"))
+    a(run.deliver("H"))
+    a.begin()
+    assert a(run.deliver("A", id="id-1")) == "already_delivered h"
+    engine = b.start(run.register("n"))
+    assert stage.waits(engine)
+    assert a(run.register("o")) == "waiting"
+    assert a(run.deliver("A")) == "delivered o"
+    a.commit()
+    assert engine.answer() == "waiting"
+    assert b(run.deliver("B")) == "delivered n"
+    assert stage.steps_by_age(run) == ["h", "o", "n"]

@@ -104,16 +104,33 @@ def test_a_step_moves_while_it_is_moved_elsewhere(
 
 
 def test_a_new_step_is_registered_under_two_names(
-    stage: Stage, run: Run, a: Session, b: Session, d: Session
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
 ) -> None:
-    """d waits for the step that b registers, while b, which holds no line yet, waits for P."""
+    """b found no w; when it gets P, w may have been registered meanwhile, for a name that sorts before P."""
     a(run.register("o", "O"))
     a(run.register("p", "P"))
     a.begin()
     a(run.register("q", "P"))
-    new = b.start(run.register("w", "P"))
-    assert stage.waits(new)
-    renamed = d.start(run.register("w", "O"))
-    assert stage.waits(renamed)
+    steps = []
+    for session, signal, until in ((b, "P", None), (d, "O", None), (c, "P", stage.ahead(LATER_MS))):
+        steps.append(session.start(run.register("w", signal, until=until)))
+        stage.waits(steps[-1])
     a.commit()
-    assert [new.answer(), renamed.answer()] == ["waiting for P", "waiting for O"]
+    assert [step.answer() for step in steps] == ["waiting for P", "waiting for O", "waiting for P"]
+
+
+def test_a_waiter_is_removed_and_registered_while_it_is_changed(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
+) -> None:
+    """b read that w exists, and holds the line when it finds that w is gone and about to come again."""
+    a(run.register("h"))
+    a(run.register("w"))
+    a.begin()
+    a(run.register("q"))
+    changed = b.start(run.register("w", until=stage.ahead(LATER_MS)))
+    assert stage.waits(changed)
+    assert d(run.remove("w")) == "waiting"
+    new = c.start(run.register("w"))
+    stage.waits(new)
+    a.commit()
+    assert [changed.answer(), new.answer()] == ["waiting", "waiting"]
