@@ -25,6 +25,7 @@ ABBREVIATIONS = {
     "none": "-",
     "for": "",
     "other": "o",
+    "40001": "!",
 }
 
 
