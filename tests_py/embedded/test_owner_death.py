@@ -62,18 +62,19 @@ def test_owner_ended_during_the_start(end: signal.Signals, owned_server: StartOw
     wait_until(lambda: not any(temporary_folder.iterdir()))
 
 
-def test_fork_of_the_owner_neither_stops_nor_holds_the_server(owned_server: StartOwner) -> None:
-    owner = owned_server(
-        """
+FORK = """
 fork = os.fork()
 if fork == 0:
-    server.stop()
+    {fork}
+    print(os.getpid(), flush=True)
     signal.pause()
-os.waitpid(fork, os.WNOHANG)
-print(fork, flush=True)
 sys.stdin.read()
 """
-    )
+
+
+@pytest.mark.parametrize("in_fork", ["pass", "server.stop()"])
+def test_fork_of_the_owner_neither_holds_nor_stops_the_server(in_fork: str, owned_server: StartOwner) -> None:
+    owner = owned_server(FORK.format(fork=in_fork))
     fork = int(owner.read_line())
     try:
         with psycopg.connect(owner.conninfo) as connection:

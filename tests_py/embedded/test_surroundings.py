@@ -66,6 +66,15 @@ def test_folder_unfit_for_a_socket_is_passed_over(
         assert not any(unfit.iterdir())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a server as somebody else")
+def test_temporary_folder_is_closed_to_the_account(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = open_folder / "closed"
+    closed.mkdir(0o700)
+    monkeypatch.setenv("TMPDIR", str(closed))
+    with EmbeddedServer() as server, psycopg.connect(server.conninfo()):
+        assert not server.socket_dir.is_relative_to(closed)
+
+
 def test_modules_find_the_libraries_of_their_installation(server: EmbeddedServer) -> None:
     with psycopg.connect(server.conninfo()) as connection:
         connection.execute("LOAD 'libpqwalreceiver'")

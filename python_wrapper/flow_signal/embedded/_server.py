@@ -80,7 +80,6 @@ class EmbeddedServer:
         self._wanted_port = port
         self._settings = dict(settings or {})
         self._supervisor: subprocess.Popen[bytes] | None = None
-        self._owner = 0
         self._postmaster = 0
 
     def start(self) -> None:
@@ -93,7 +92,6 @@ class EmbeddedServer:
             raise EmbeddedServerError("the server is started already")
         chosen = self._wanted_bin_dir
         self.bin_dir = checked_bin_dir(chosen) if chosen else find_bin_dir()
-        self._owner = os.getpid()
         self._supervisor = subprocess.Popen(
             SUPERVISOR,
             bufsize=0,
@@ -117,7 +115,7 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Stop the server and remove all that is temporary; does nothing if it is not started."""
         supervisor, self._supervisor = self._supervisor, None
-        if supervisor is None or os.getpid() != self._owner:  # a fork's copy owns nothing
+        if supervisor is None:
             return
         assert supervisor.stdin
         assert supervisor.stdout
@@ -157,7 +155,7 @@ class EmbeddedServer:
     def _give_order(self, supervisor: subprocess.Popen[bytes]) -> Reply:
         data_dir = self._wanted_data_dir
         order = Order(
-            owner=self._owner,
+            owner=os.getpid(),
             bin_dir=str(self.bin_dir),
             data_dir=None if data_dir is None else str(data_dir.resolve()),
             port=self._wanted_port,
