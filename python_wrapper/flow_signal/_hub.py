@@ -37,8 +37,6 @@ LONGEST_BACKOFF_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
 LOOK_SECONDS = 10.0
 POLL_SECONDS = 0.5
-READ_SECONDS = 0.01
-"""The most to wait for a notification on a readable socket, which may have brought something else."""
 
 logger = logging.getLogger("flow_signal")
 
@@ -262,8 +260,6 @@ class AsyncWaitHub:
                 await self._idle(connection)
             elif keys:
                 await self._look(connection, keys)
-                # Notifications that came with the answer are not in the socket any more.
-                await self._read(connection, 0)
             self._failures = 0
 
     async def _idle(self, connection: AsyncConnection[Any]) -> None:
@@ -286,11 +282,9 @@ class AsyncWaitHub:
             if timer:
                 timer.cancel()
         if readable:
-            await self._read(connection, READ_SECONDS)
-
-    async def _read(self, connection: AsyncConnection[Any], timeout: float) -> None:
-        async for notification in connection.notifies(timeout=timeout, stop_after=1):
-            self._ask(notification.payload)
+            connection.pgconn.consume_input()
+            while notification := connection.pgconn.notifies():
+                self._ask(notification.extra.decode())
 
     async def _look(self, connection: AsyncConnection[Any], keys: list[str]) -> None:
         """Tell those who wait for these waiters what became of them.
@@ -331,7 +325,6 @@ class AsyncWaitHub:
                 "fallback_application_name": "flow-signal hub",
                 "connect_timeout": CONNECT_SECONDS,
                 **conninfo_to_dict(self._connect),
-                "client_encoding": "utf8",  # can write any step key
             }
             # A pooler may give each statement another session, which has not prepared it.
             threshold = 5 if self.channel else None
@@ -344,6 +337,9 @@ class AsyncWaitHub:
             with self._answering(connection):
                 await connection.set_autocommit(True)
                 if self.channel:
+                    await connection.execute("SET client_encoding TO 'UTF8'")  # has all characters of step keys
+                    # Takes the notifications that come with an answer; _idle takes the others.
+                    connection.add_notify_handler(lambda notification: self._ask(notification.payload))
                     await connection.execute(listen(self.channel))
         except BaseException:
             await connection.close()
