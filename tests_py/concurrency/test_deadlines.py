@@ -1,7 +1,7 @@
 """The deadline passes while somebody waits for a lock: the verdict follows the clock after the lock is had.
 
 The database's clock is watched, never slept for. A round that was too slow to make its calls before the deadline says
-nothing, and is made again with more time. The calls are those of test_pairs.py.
+nothing, and is made again with more time. The calls are those of pairs.py.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from functools import partial
 
 import pytest
 
+from tests_py.concurrency.situations import SituatedRun, short
 from tests_py.concurrency.stage import Session, Stage
-from tests_py.concurrency.test_pairs import Pair, short
 
 ATTEMPTS_MS = (50, 200, 1000, 5000, 20000)
 
@@ -31,7 +31,7 @@ def with_enough_time(stage: Stage, attempt: Callable[[datetime], None]) -> None:
     raise AssertionError("the machine is too slow for this test")
 
 
-class Timed(Pair):
+class Timed(SituatedRun):
     """A run in which w waits until a deadline."""
 
     def __init__(self, stage: Stage, setter: Session, deadline: datetime, *, headless: bool) -> None:
@@ -181,7 +181,7 @@ def test_a_buffered_signal_dies_while_its_waiter_waits(stage: Stage, a: Session,
     """The signal was kept until an instant that passes before the waiter can be registered."""
 
     def attempt(deadline: datetime) -> None:
-        run = Pair(stage, "empty line", a)
+        run = SituatedRun(stage, "empty line", a)
         assert a(run.deliver("A", buffer_until=deadline)) == "buffered"
         a.begin()
         assert a(run.deliver("X")) == "not_found"
@@ -202,7 +202,7 @@ def test_a_sender_may_keep_a_signal_only_until_an_instant_ahead(stage: Stage, a:
     """It passes while the sender waits for the line: then nothing is kept."""
 
     def attempt(deadline: datetime) -> None:
-        run = Pair(stage, "empty line", a)
+        run = SituatedRun(stage, "empty line", a)
         a.begin()
         assert a(run.deliver("X")) == "not_found"
         step = b.start(run.deliver("B", buffer_until=deadline))
