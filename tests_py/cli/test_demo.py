@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,26 @@ def test_actor_that_dies_ends_the_demo(bare: Command, temporary_folder: Path, mo
     assert list(temporary_folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_actor_ends_with_its_parent(cli: Command, run: str, database: str, waits: bool) -> None:
+    cli("register", run, "ask", "approval")
+    order: dict[str, object] = {"call": "get", "run_id": run, "step_key": "ask"}
+    if waits:
+        order |= {"call": "wait", "channel": "c", "poll_seconds": 600}
+    command = [sys.executable, "-m", "flow_signal.cli._actor", database]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as actor:
+        assert actor.stdin
+        assert actor.stdout
+        try:
+            print(json.dumps(order), file=actor.stdin, flush=True)
+            answer = json.loads(actor.stdout.readline())
+            assert ("waits" in answer) == waits
+            actor.stdin.close()
+            assert actor.wait(60) == 0
+        finally:
+            actor.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ended_in_the_middle(temporary_folder: Path, number: signal.Signals) -> None:
     with started("demo", start_new_session=True) as process:
@@ -97,7 +119,10 @@ def test_ended_in_the_middle(temporary_folder: Path, number: signal.Signals) -> 
         pids.append(int(file.read_text().split()[0]))
         assert len(pids) == 3
         assert all(map(runs, pids))
-        process.send_signal(number)
+        if number is signal.SIGINT:
+            os.killpg(process.pid, number)  # as the terminal does
+        else:
+            process.send_signal(number)
         process.send_signal(signal.SIGCONT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == {signal.SIGINT: 130}.get(number, -number)

@@ -211,8 +211,16 @@ def test_interrupted_by_the_keyboard(blocked: Blocked, cli: Command, run: str) -
     assert cli("get", run, "ask", "--json").document["state"] == "waiting"
 
 
-def test_lost_connection_without_a_word_of_the_server() -> None:
-    assert problem_of(psycopg.OperationalError("consuming input failed")).code is ExitCode.CONNECTION_LOST
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (psycopg.OperationalError("consuming input failed"), ExitCode.CONNECTION_LOST),
+        (psycopg.errors.ConnectionFailure("server connection crashed"), ExitCode.CONNECTION_LOST),
+        (psycopg.errors.DeadlockDetected("deadlock detected"), ExitCode.FAILED),
+    ],
+)
+def test_connection_lost_or_not(error: psycopg.Error, code: ExitCode) -> None:
+    assert problem_of(error).code is code
 
 
 def test_every_exit_code_is_in_the_help(bare: Command) -> None:

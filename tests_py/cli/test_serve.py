@@ -77,8 +77,13 @@ def test_killed(temporary_folder: Path) -> None:
         wait_until(lambda: not runs(postmaster) and not any(temporary_folder.iterdir()))
 
 
+OTHERS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
 def test_server_that_ends_by_itself(temporary_folder: Path) -> None:
     with served() as server:
+        with psycopg.connect(server.dsn, autocommit=True) as client:
+            wait_until(lambda: client.execute(OTHERS).fetchall())
         os.kill(server.postmaster, signal.SIGKILL)
         out, err = server.process.communicate(timeout=60)
         assert (server.process.returncode, out) == (1, "")
@@ -87,12 +92,12 @@ def test_server_that_ends_by_itself(temporary_folder: Path) -> None:
 
 
 def test_client_that_cuts_connections_does_not_end_it(temporary_folder: Path) -> None:
-    others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     with served() as server:
         client = psycopg.connect(server.dsn, autocommit=True)
-        [(own,)] = client.execute(others).fetchall()
+        wait_until(lambda: client.execute(OTHERS).fetchall())
+        [(own,)] = client.execute(OTHERS).fetchall()
         client.execute("SELECT pg_terminate_backend(%s)", [own])
-        wait_until(lambda: client.execute(others).fetchall() not in ([], [(own,)]))
+        wait_until(lambda: client.execute(OTHERS).fetchall() not in ([], [(own,)]))
         client.close()
         assert server.end(signal.SIGTERM) == (0, "", "")
 

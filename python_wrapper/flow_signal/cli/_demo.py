@@ -21,7 +21,7 @@ from ..embedded import EmbeddedServer
 from ._exit_code import ExitCode
 from ._output import Output
 from ._problem import Problem
-from ._server import running, server_version, show_what_to_try, until_told_to_end, uri
+from ._server import catch_the_end, running, server_version, show_what_to_try, stay, uri
 from ._terminal import BAD, FAINT, GOOD, Terminal, visible
 
 CHANNEL = "flow_signal_demo"
@@ -47,7 +47,6 @@ class Actor:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the demo, which ends the others
         )
         self.pid = self._process.pid
 
@@ -114,6 +113,7 @@ def play(keep: bool, output: Output) -> bool:
                 steps.append(step)
                 if not output.as_json:
                     show_step(len(steps), step, output.terminal)
+        end = catch_the_end() if keep else None
         kept = all(step.kept for step in steps)
         if output.as_json:
             output.json(
@@ -126,11 +126,11 @@ def play(keep: bool, output: Output) -> bool:
             )
         else:
             show_end(kept, output.terminal)
-        if keep:
+        if end is not None:
             if not output.as_json:
                 show_what_to_try(server, run_id, output.terminal)
                 output.terminal.say("The server runs until Ctrl-C.")
-            until_told_to_end(server)
+            stay(server, end)
     return kept
 
 

@@ -55,18 +55,23 @@ def running(server: EmbeddedServer) -> Iterator[None]:
         server.stop()
 
 
-def until_told_to_end(server: EmbeddedServer) -> None:
-    """Return at Ctrl-C or SIGTERM; raise Problem if the server ends before."""
+def catch_the_end() -> int:
+    """Return a descriptor that can be read from the first Ctrl-C or SIGTERM on, which do nothing else from now on."""
     woken, waker = socket.socketpair()
     waker.setblocking(False)
-    signal.set_wakeup_fd(waker.fileno())
+    signal.set_wakeup_fd(waker.detach())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    return woken.detach()
+
+
+def stay(server: EmbeddedServer, end: int) -> None:
+    """Return when the descriptor `end` can be read; raise Problem if the server ends before."""
     try:
         while True:
             with psycopg.connect(server.conninfo()) as connection:
-                readable, _, _ = select.select([woken.fileno(), connection.fileno()], [], [])
-            if woken.fileno() in readable:
+                readable, _, _ = select.select([end, connection.fileno()], [], [])
+            if end in readable:
                 return
     except psycopg.OperationalError as error:
         raise Problem(code=ExitCode.FAILED, message="the server has ended", detail=str(error)) from None
@@ -84,6 +89,7 @@ def serve(data_dir: Path | None, port: int, output: Output) -> None:
         output.terminal.say(("PostgreSQL starts ...", FAINT))
     server = EmbeddedServer(data_dir=data_dir, port=port)
     with running(server):
+        end = catch_the_end()
         if output.as_json:
             output.json({"dsn": uri(server), "data_dir": str(server.data_dir), "kept": data_dir is not None})
         else:
@@ -92,7 +98,7 @@ def serve(data_dir: Path | None, port: int, output: Output) -> None:
             terminal.value("dsn", uri(server))
             terminal.value("data_dir", f"{server.data_dir}, {'kept' if data_dir else 'gone at the end'}")
             show_what_to_try(server, uuid4(), terminal)
-        until_told_to_end(server)
+        stay(server, end)
 
 
 def show_what_to_try(server: EmbeddedServer, run_id: UUID, terminal: Terminal) -> None:
