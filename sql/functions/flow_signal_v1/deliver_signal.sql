@@ -18,6 +18,8 @@ DECLARE
     v_payload json;
     v_detail text;
     v_waiter record;
+    v_delivered boolean;
+    v_verdict flow_signal_v1.delivery;
     v_now timestamptz;
 BEGIN
     IF p_run_id IS NULL THEN
@@ -46,19 +48,33 @@ BEGIN
     END IF;
 
     IF p_delivery_id IS NULL THEN
-        SELECT w.step_key, w.expires_at, w.wake_channel
+        -- Hold the line by its head if that can get the signal, or somebody behind it.
+        SELECT
+            w.step_key, w.expires_at, w.wake_channel,
+            w.delivered_at IS NULL AND w.expired_at IS NULL AS is_open
         INTO v_waiter
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = p_run_id
             AND w.signal_name = p_signal_name COLLATE "C"
             AND w.place = 'head'
-            AND w.delivered_at IS NULL
-            AND w.expired_at IS NULL
-        FOR NO KEY UPDATE;
+            AND (
+                w.delivered_at IS NULL AND w.expired_at IS NULL
+                OR EXISTS (
+                    SELECT FROM flow_signal.flow_signal_waiters AS o
+                    WHERE o.run_id = p_run_id
+                        AND o.signal_name = p_signal_name COLLATE "C"
+                        AND o.place = 'waiting'
+                )
+            )
+        FOR NO KEY UPDATE OF w;
         v_now := clock_timestamp();
-        IF NOT FOUND THEN
-            RETURN flow_signal.pass_head(p_run_id, p_signal_name, v_payload, p_buffer_until);
-        ELSIF v_waiter.expires_at IS NULL OR v_waiter.expires_at > v_now THEN
+        IF NOT FOUND AND (p_buffer_until <= v_now) IS NOT FALSE THEN
+            v_verdict := flow_signal.read_lone_head(p_run_id, p_signal_name);
+            IF v_verdict.status IS NOT NULL THEN
+                RETURN v_verdict;
+            END IF;
+        ELSIF v_waiter.is_open AND (v_waiter.expires_at IS NULL OR v_waiter.expires_at > v_now) THEN
+            -- The head, unless somebody older stands behind it.
             UPDATE flow_signal.flow_signal_waiters AS w
             SET
                 delivered_at = v_now,
@@ -75,15 +91,38 @@ BEGIN
                     ORDER BY o.created_at, o.step_key
                     LIMIT 1
                 )) IS NOT FALSE;
-            IF FOUND THEN
-                IF v_waiter.wake_channel IS NOT NULL THEN
-                    PERFORM pg_notify(
-                        v_waiter.wake_channel, p_run_id || '/' || v_waiter.step_key
-                    );
-                END IF;
-                RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)
-                ::flow_signal_v1.delivery;
+            v_delivered := FOUND;
+        ELSIF NOT v_waiter.is_open THEN
+            -- The first behind it. IS NOT DISTINCT FROM leaves the planner only the primary key.
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET
+                delivered_at = v_now,
+                payload_json = v_payload,
+                due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END,
+                place = 'delivered'
+            WHERE w.run_id = p_run_id
+                AND w.step_key = (
+                    SELECT o.step_key
+                    FROM flow_signal.flow_signal_waiters AS o
+                    WHERE o.run_id = p_run_id
+                        AND o.signal_name = p_signal_name COLLATE "C"
+                        AND o.place = 'waiting'
+                    ORDER BY o.created_at, o.step_key
+                    LIMIT 1
+                )
+                AND w.signal_name IS NOT DISTINCT FROM p_signal_name COLLATE "C"
+                AND w.place IS NOT DISTINCT FROM 'waiting'
+                AND (w.expires_at IS NULL OR w.expires_at > v_now)
+            RETURNING w.step_key, w.expires_at, w.wake_channel, false AS is_open INTO v_waiter;
+            v_delivered := FOUND;
+        END IF;
+
+        IF v_delivered THEN
+            IF v_waiter.wake_channel IS NOT NULL THEN
+                PERFORM pg_notify(v_waiter.wake_channel, p_run_id || '/' || v_waiter.step_key);
             END IF;
+            RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)
+            ::flow_signal_v1.delivery;
         END IF;
     END IF;
     RETURN flow_signal.settle_signal(p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until);

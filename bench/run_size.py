@@ -1,0 +1,67 @@
+"""Compare deliveries in a run with 100,000 waiters with deliveries in runs of one waiter.
+
+python bench/run_size.py [--calls N]
+
+The big runs: one line of 100,000 waiters for one signal, and 100,000 lines of one waiter each. The three are
+delivered to in turn on one connection, each call a transaction of its own, without a flush. Printed: median,
+first and last tenth of the calls in microseconds as the client sees them, and the ratio of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import uuid
+
+import psycopg
+
+from flow_signal.embedded import EmbeddedServer
+from flow_signal.migrate import migrate
+
+WAITERS = 100_000
+REGISTER = """
+SELECT count(flow_signal_v1.register_waiter(
+    p_run_id => %s, p_step_key => 'step ' || i, p_signal_name => 'go' || {suffix}
+))
+FROM generate_series(1, %s) AS i"""
+DELIVER = "SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %s, p_signal_name => %s, p_payload_json => '{}')"
+
+
+def deliver_times(conninfo: str, calls: int) -> dict[str, list[float]]:
+    """Seconds of each call, by kind of run."""
+    one_line, many_lines = uuid.uuid4(), uuid.uuid4()
+    small = [uuid.uuid4() for _ in range(calls)]
+    times: dict[str, list[float]] = {"one waiter": [], "100,000 in one line": [], "100,000 lines": []}
+    with psycopg.connect(conninfo, autocommit=True) as conn:
+        conn.execute("SET synchronous_commit = off")
+        conn.execute(REGISTER.format(suffix="''"), (one_line, WAITERS))
+        conn.execute(REGISTER.format(suffix="i"), (many_lines, WAITERS))
+        for run in small:
+            conn.execute(REGISTER.format(suffix="''"), (run, 1))
+        for number, run in enumerate(small, start=1):
+            for kind, arguments in zip(times, [(run, "go"), (one_line, "go"), (many_lines, f"go{number}")], strict=True):
+                start = time.perf_counter()
+                row = conn.execute(DELIVER, arguments, prepare=True).fetchone()
+                times[kind].append(time.perf_counter() - start)
+                assert row == ("delivered",)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--calls", type=int, default=5000)
+    calls = parser.parse_args().calls
+    with EmbeddedServer() as server:
+        migrate(server.conninfo())
+        times = deliver_times(server.conninfo(), calls)
+    base = statistics.median(times["one waiter"])
+    print(f"{'a run of':20} median us   first tenth   last tenth   ratio")
+    for kind, seconds in times.items():
+        tenth = max(len(seconds) // 10, 1)
+        median, first, last = (statistics.median(part) for part in (seconds, seconds[:tenth], seconds[-tenth:]))
+        print(f"{kind:20} {median * 1e6:9.0f} {first * 1e6:13.0f} {last * 1e6:12.0f} {median / base:7.2f}")
+
+
+if __name__ == "__main__":
+    main()
