@@ -9,9 +9,11 @@ from typing import Any, cast
 import psycopg
 import psycopg_pool
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from flow_signal import AsyncFlowSignalStore, FlowSignalStore
 from flow_signal.embedded import EmbeddedServer
+from tests_py.wrapper.pgbouncer import pgbouncer
 from tools.server import TEMPLATE
 
 
@@ -48,13 +50,16 @@ class Entered(AbstractAsyncContextManager[Any, Any]):
 class Client:
     """Makes connections, pools and stores of one kind; closes them after the test."""
 
-    def __init__(self, conninfo: str, stack: AsyncExitStack, *, is_async: bool) -> None:
+    def __init__(self, conninfo: str, stack: AsyncExitStack, *, is_async: bool, is_pooled: bool) -> None:
         self.conninfo = conninfo
         self.is_async = is_async
         self._stack = stack
+        # A statement that is prepared in one session is not in the next, which a pooler may take.
+        self._options = {"prepare_threshold": None} if is_pooled else {}
 
     async def connect(self, **options: Any) -> psycopg.AsyncConnection[Any]:
         connection: Any
+        options = {**self._options, **options}
         if self.is_async:
             connection = await psycopg.AsyncConnection.connect(self.conninfo, **options)
         else:
@@ -64,6 +69,7 @@ class Client:
 
     async def pool(self, **options: Any) -> psycopg_pool.AsyncConnectionPool[Any]:
         pool: Any
+        options["kwargs"] = {**self._options, **options.get("kwargs", {})}
         if self.is_async:
             pool = psycopg_pool.AsyncConnectionPool(self.conninfo, open=False, **options)
             await pool.open()
@@ -99,10 +105,23 @@ def database(server: EmbeddedServer) -> Iterator[str]:
         admin.execute("DROP DATABASE test_wrapper WITH (FORCE)")
 
 
-@pytest.fixture(params=["async", "sync"])
+@pytest.fixture(scope="session")
+def pooled_database(server: EmbeddedServer, database: str) -> Iterator[str]:
+    """The same database through pgbouncer in transaction mode."""
+    with pgbouncer(server) as folder:
+        yield make_conninfo(database, host=folder)
+
+
+one_session = pytest.mark.parametrize("client", ["async", "sync"], indirect=True)
+"""For tests that need the same session from call to call, which a transaction pooler does not give."""
+
+
+@pytest.fixture(params=["async", "sync", "async_pgbouncer", "sync_pgbouncer"])
 async def client(request: pytest.FixtureRequest, database: str) -> AsyncIterator[Client]:
+    is_async, is_pooled = request.param.startswith("async"), request.param.endswith("pgbouncer")
+    conninfo = request.getfixturevalue("pooled_database") if is_pooled else database
     async with AsyncExitStack() as stack:
-        yield Client(database, stack, is_async=request.param == "async")
+        yield Client(conninfo, stack, is_async=is_async, is_pooled=is_pooled)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg.adapt import AdaptersMap, Dumper, Loader
@@ -31,6 +31,6 @@ def register(adapters: AdaptersMap) -> None:
     for name in ("uuid", "text", "timestamptz", "json", "bool"):
         adapters.register_loader(name, HostileLoader)
         adapters.register_loader(name, HostileBinaryLoader)
-    for cls in (str, UUID, datetime):
+    for cls in (str, int, UUID, datetime, timedelta):
         adapters.register_dumper(cls, HostileDumper)
         adapters.register_dumper(cls, HostileBinaryDumper)

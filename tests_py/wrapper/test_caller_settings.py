@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -17,9 +17,10 @@ from flow_signal import FlowSignalWaiter, SignalDeliveryResult, SignalDeliverySt
 from sql.build import ROOT
 
 from . import hostile_adapters
-from .conftest import Client
+from .conftest import Client, one_session
 
 DEADLINE = datetime.max.replace(tzinfo=timezone.utc)
+PAST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PAYLOAD = '{"größe": "5 €",  "a": 1, "a": 1e400}'
 
 
@@ -31,6 +32,10 @@ async def check(client: Client, connection: Any) -> None:
     result = await store.deliver_signal(run_id, "approved", payload_json=PAYLOAD, buffer_until=DEADLINE)
     waiter = await store.get_waiter(run_id, "étape")
     removed = await store.remove_waiter(run_id, "étape")
+
+    await store.register_waiter(run_id, "late", "paid", expires_at=PAST, queue=f"queue {run_id}")
+    claimed = await store.claim_waiters(f"queue {run_id}", limit=2, lease=timedelta(minutes=1, seconds=2))
+    late = await store.await_waiter(run_id, "late", max_wait=timedelta(minutes=1, seconds=2))
 
     assert parked == FlowSignalWaiter(
         run_id=run_id,
@@ -53,6 +58,7 @@ async def check(client: Client, connection: Any) -> None:
     assert waiter == removed
     assert waiter is not None
     assert (waiter.state, waiter.payload_json) == (WaiterState.DELIVERED, PAYLOAD)
+    assert claimed == [late]
     assert type(await store.version()) is str
 
 
@@ -104,6 +110,7 @@ async def test_cursor_factory(client: Client, sync_factory: object, async_factor
     await check(client, await client.connect(autocommit=True, cursor_factory=factory))
 
 
+@one_session
 @pytest.mark.parametrize("autocommit", [True, False])
 @pytest.mark.parametrize("prepare_threshold", [None, 0, 5])
 async def test_prepared_statements_and_autocommit(
@@ -114,6 +121,7 @@ async def test_prepared_statements_and_autocommit(
         await check(client, connection)
 
 
+@one_session
 @pytest.mark.parametrize(
     "setting",
     [

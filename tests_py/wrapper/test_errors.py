@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
@@ -83,6 +84,10 @@ async def test_a_payload_is_too_large(store: AsyncFlowSignalStore) -> None:
         (errors.InvalidParameterValue, "register_waiter", (uuid4(), "s", "n"), {"wake_channel": "é" * 32}, "channel"),
         (errors.InvalidParameterValue, "register_waiter", (uuid4(), "s", "n"), {"queue": ""}, "queue"),
         (errors.InvalidParameterValue, "deliver_signal", (uuid4(), "n"), {"delivery_id": ""}, "delivery id"),
+        (errors.InvalidParameterValue, "claim_waiters", ("",), {}, "queue"),
+        (errors.InvalidParameterValue, "claim_waiters", ("q",), {"limit": 0}, "limit"),
+        (errors.InvalidParameterValue, "claim_waiters", ("q",), {"lease": timedelta(days=2)}, "lease"),
+        (errors.InvalidParameterValue, "await_waiter", (uuid4(), "s"), {"max_wait": timedelta(hours=1)}, "wait"),
         (errors.InvalidTextRepresentation, "deliver_signal", (uuid4(), "n"), {"payload_json": "{"}, "payload"),
     ],
 )
@@ -91,7 +96,7 @@ async def test_standard_conditions_have_the_classes_of_psycopg(
     error: type[psycopg.Error],
     method: str,
     args: tuple[object, ...],
-    kwargs: dict[str, str],
+    kwargs: dict[str, object],
     named: str,
 ) -> None:
     with pytest.raises(error) as refused:

@@ -10,7 +10,7 @@ import pytest
 
 from flow_signal import AsyncFlowSignalStore, FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
 
-from .conftest import Client
+from .conftest import Client, one_session
 
 NOW = datetime.now(timezone.utc)
 HOUR = timedelta(hours=1)
@@ -119,6 +119,41 @@ async def test_wake_channel_and_queue_reach_the_database(client: Client) -> None
     assert kept == [("worker 1", "orders")]
 
 
+async def test_a_wait_that_is_over_is_claimed_by_one_caller(client: Client) -> None:
+    store = client.store(await client.connect(autocommit=True))
+    others = client.store(await client.connect(autocommit=True))
+    run_id, queue = uuid4(), f"orders {uuid4()}"
+    await store.register_waiter(run_id, "late", "paid", expires_at=NOW - HOUR, queue=queue)
+    await store.register_waiter(run_id, "step", "approved", queue=queue)
+    await store.register_waiter(run_id, "waiting", "cancelled", queue=queue)
+    await store.deliver_signal(run_id, "approved", 1)
+
+    [late] = await store.claim_waiters(queue, limit=1, lease=HOUR)
+    [delivered] = await others.claim_waiters(queue)
+    assert (late.step_key, late.state) == ("late", WaiterState.EXPIRED)
+    assert delivered == await store.get_waiter(run_id, "step")
+    assert await store.claim_waiters(queue) == []
+
+
+async def test_a_claimed_waiter_comes_back_after_its_lease(store: AsyncFlowSignalStore) -> None:
+    run_id, queue = uuid4(), f"orders {uuid4()}"
+    await store.register_waiter(run_id, "step", "approved", expires_at=NOW - HOUR, queue=queue)
+    shortest = timedelta(microseconds=1)
+    claimed = await store.claim_waiters(queue, lease=shortest)
+    assert await store.claim_waiters(queue, lease=shortest) == claimed != []
+    await store.remove_waiter(run_id, "step")
+    assert await store.claim_waiters(queue) == []
+
+
+async def test_a_long_poll_ends_with_the_waiter_as_it_is(store: AsyncFlowSignalStore) -> None:
+    run_id = uuid4()
+    assert await store.await_waiter(run_id, "step") is None
+    waiter = await store.register_waiter(run_id, "step", "approved")
+    assert await store.await_waiter(run_id, "step", max_wait=timedelta(milliseconds=1)) == waiter
+    await store.deliver_signal(run_id, "approved", 1)
+    assert await store.await_waiter(run_id, "step") == await store.get_waiter(run_id, "step")
+
+
 async def test_the_version_is_that_of_this_distribution(store: AsyncFlowSignalStore) -> None:
     assert await store.version() == metadata.version("flow-signal")
 
@@ -127,6 +162,7 @@ WAITER = "SELECT run_id, step_key, signal_name, state, created_at, expires_at, d
 DELIVERY = "SELECT status, run_id, step_key, delivered_at, replayed"
 
 
+@one_session
 @pytest.mark.parametrize(
     ("method", "args", "kwargs", "sent", "types"),
     [
@@ -173,6 +209,34 @@ DELIVERY = "SELECT status, run_id, step_key, delivered_at, replayed"
             {},
             f"{WAITER} FROM flow_signal_v1.remove_waiter(p_run_id => $1, p_step_key => $2)",
             ["uuid", "text"],
+        ),
+        (
+            "claim_waiters",
+            ("queue",),
+            {},
+            f"{WAITER} FROM flow_signal_v1.claim_waiters(p_queue => $1)",
+            ["text"],
+        ),
+        (
+            "claim_waiters",
+            ("queue",),
+            {"limit": 1, "lease": HOUR},
+            f"{WAITER} FROM flow_signal_v1.claim_waiters(p_queue => $1, p_limit => $2, p_lease => $3)",
+            ["text", "integer", "interval"],
+        ),
+        (
+            "await_waiter",
+            (UUID(int=1), "step"),
+            {},
+            f"{WAITER} FROM flow_signal_v1.await_waiter(p_run_id => $1, p_step_key => $2)",
+            ["uuid", "text"],
+        ),
+        (
+            "await_waiter",
+            (UUID(int=1), "step"),
+            {"max_wait": timedelta(seconds=1)},
+            f"{WAITER} FROM flow_signal_v1.await_waiter(p_run_id => $1, p_step_key => $2, p_max_wait => $3)",
+            ["uuid", "text", "interval"],
         ),
         ("version", (), {}, "SELECT version FROM flow_signal_v1.version()", []),
     ],
