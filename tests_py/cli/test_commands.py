@@ -183,6 +183,7 @@ def test_deliver_again_under_the_same_delivery_id(cli: Command, run: str) -> Non
     assert again.document == {**first, "replayed": True}
     in_words = cli("deliver", run, "approval", "1", "--delivery-id", "x")
     assert in_words.out.startswith('delivered to step "ask" (by this delivery id, before)\n')
+    assert in_words.out.endswith("replayed      true\n")
 
 
 @pytest.mark.parametrize("until", [["--buffer-for", "1h"], ["--buffer-until", "2999-01-01T00:00:00Z"]])

@@ -40,7 +40,8 @@ class Terminal(Console):
 
     def value(self, name: str, value: object) -> None:
         """Print a name and its value."""
-        shown = ("(none)", FAINT) if value is None else str(value)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        shown = ("(none)", FAINT) if value is None else text
         self.say((name.ljust(LABEL_WIDTH), FAINT), shown)
 
 
