@@ -82,7 +82,7 @@ BEGIN
         IF NOT FOUND THEN
             RETURN NULL;
         END IF;
-        -- A block of its own, to let go of the lines if the waiter has left for a third one.
+        -- A block of its own, to let go of the lines if the waiter has left them.
         BEGIN
             IF v_line < p_signal_name COLLATE "C" THEN
                 PERFORM flow_signal.hold_line(p_run_id, v_line);
@@ -95,14 +95,12 @@ BEGIN
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
             FOR NO KEY UPDATE;
-            IF NOT FOUND THEN
-                RETURN NULL;
-            ELSIF v_waiter.signal_name NOT IN (v_line, p_signal_name COLLATE "C") THEN
+            IF NOT FOUND OR v_waiter.signal_name NOT IN (v_line, p_signal_name COLLATE "C") THEN
                 RAISE EXCEPTION USING
                     ERRCODE = 'WS000',
-                    MESSAGE = format('step "%s" waits for "%s" now', p_step_key, v_waiter.signal_name),
+                    MESSAGE = format('step "%s" has left "%s"', p_step_key, v_line),
                     DETAIL = 'no caller sees this: it is caught at the end of this block',
-                    HINT = 'begin again with the lines that it is in now';
+                    HINT = 'begin again with the line that it is in now';
             END IF;
             v_locked := true;
         EXCEPTION

@@ -80,8 +80,33 @@ BEGIN
             AND w.place = 'head'
         FOR NO KEY UPDATE;
         IF NOT FOUND AND NOT flow_signal.hold_line(p_run_id, p_signal_name) THEN
+            v_now := clock_timestamp();
             UPDATE flow_signal.flow_signal_waiters AS w
-            SET place = 'head'
+            SET place = 'head', created_at = v_now
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+        -- Who came into the line while we waited for it is older.
+        ELSIF v_now < greatest((
+            SELECT w.created_at
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id
+                AND w.signal_name = p_signal_name COLLATE "C"
+                AND w.place = 'head'
+        ), (
+            SELECT max(w.created_at)
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id
+                AND w.signal_name = p_signal_name COLLATE "C"
+                AND w.place = 'waiting'
+        ), (
+            SELECT max(w.created_at)
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id
+                AND w.signal_name = p_signal_name COLLATE "C"
+                AND w.place = 'delivered'
+        )) THEN
+            v_now := clock_timestamp();
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET created_at = v_now
             WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         END IF;
         EXIT;
