@@ -57,6 +57,22 @@ WHERE b.run_id = %(run)s
 ORDER BY 1, 2
 """
 
+CONTENTS = """
+SELECT
+    concat_ws(
+        ' ', w.step_key,
+        flow_signal.waiter_state(w.delivered_at, w.expired_at, w.expires_at, clock_timestamp()),
+        w.payload_json #>> '{}', 'for ' || nullif(w.signal_name, 'go')
+    ) AS row, 1 AS kind, w.step_key COLLATE "C" AS step, 0 AS position
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.run_id = %(run)s
+UNION ALL
+SELECT b.payload_json #>> '{}', 2, '', b.position
+FROM flow_signal.flow_signal_buffered_signals AS b
+WHERE b.run_id = %(run)s
+ORDER BY 2, 3, 4
+"""
+
 
 class Step:
     """A call that was started and may have to wait."""
@@ -169,6 +185,10 @@ class Stage:
     def payloads(self, run: Run) -> list[tuple[str, str]]:
         """Each payload of the run, with its step or `buffered`."""
         return [(json.loads(text), place) for text, place in self._monitor.execute(PAYLOADS, {"run": run.id})]
+
+    def contents(self, run: Run) -> list[str]:
+        """The waiters of the run, with state, payload and signal if it is not GO; its buffered signals in order."""
+        return [row[0] for row in self._monitor.execute(CONTENTS, {"run": run.id})]
 
     def steps_by_age(self, run: Run) -> list[str]:
         """The steps of the run, oldest first."""
