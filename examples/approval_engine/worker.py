@@ -1,0 +1,40 @@
+"""A worker process: python -m examples.approval_engine.worker CONNINFO [LEASE_SECONDS]
+
+Start as many as you like. To stop one, kill it: what it had claimed goes to another one after the lease.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+
+import psycopg
+
+from examples.approval_engine.workflow import QUEUE, resume
+from flow_signal import FlowSignalStore
+
+LEASE_SECONDS = 10.0
+"""Longer than a worker needs for what it claims at once. One that takes longer loses time, never an order."""
+CLAIM_LIMIT = 10
+LOOK_SECONDS = 0.5
+
+
+def work(conninfo: str, lease: timedelta) -> None:
+    """Resume orders until the process that started this one is gone."""
+    parent = os.getppid()
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        store = FlowSignalStore(connection)
+        connection.execute(f"LISTEN {QUEUE}")
+        while os.getppid() == parent:
+            waiters = store.claim_waiters(QUEUE, limit=CLAIM_LIMIT, lease=lease)
+            for waiter in waiters:
+                resume(connection, waiter.run_id, waiter.step_key)
+            if not waiters:
+                # A delivery wakes us at once, a deadline or an ended lease is found by the next look.
+                for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                    pass
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], timedelta(seconds=float(sys.argv[2]) if len(sys.argv) > 2 else LEASE_SECONDS))
