@@ -25,7 +25,8 @@ SELECT count(flow_signal_v1.register_waiter(
     p_run_id => %s, p_step_key => 'step ' || i, p_signal_name => 'go' || {suffix}
 ))
 FROM generate_series(1, %s) AS i"""
-DELIVER = "SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %s, p_signal_name => %s, p_payload_json => '{}')"
+DELIVER = """
+SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %s, p_signal_name => %s, p_payload_json => '{}')"""
 
 
 def deliver_times(conninfo: str, calls: int) -> dict[str, list[float]]:
@@ -40,7 +41,8 @@ def deliver_times(conninfo: str, calls: int) -> dict[str, list[float]]:
         for run in small:
             conn.execute(REGISTER.format(suffix="''"), (run, 1))
         for number, run in enumerate(small, start=1):
-            for kind, arguments in zip(times, [(run, "go"), (one_line, "go"), (many_lines, f"go{number}")], strict=True):
+            targets = [(run, "go"), (one_line, "go"), (many_lines, f"go{number}")]
+            for kind, arguments in zip(times, targets, strict=True):
                 start = time.perf_counter()
                 row = conn.execute(DELIVER, arguments, prepare=True).fetchone()
                 times[kind].append(time.perf_counter() - start)
