@@ -67,7 +67,7 @@ def test_programs_in_a_closed_folder(open_folder: Path, monkeypatch: pytest.Monk
 
     with EmbeddedServer(bin_dir=bin_dir) as server, psycopg.connect(server.conninfo()) as connection:
         assert server.bin_dir == bin_dir
-        connection.execute("LOAD 'libpqwalreceiver'")
+        connection.execute("LOAD 'dblink'")
         postmaster = Path(f"/proc/{server._postmaster}/exe").readlink()
         assert postmaster.is_relative_to(server.socket_dir)
     assert stat.S_IMODE(site.stat().st_mode) == 0o700

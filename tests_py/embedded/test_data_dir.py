@@ -123,13 +123,16 @@ def test_lock_file_with_the_number_of_another_process_does_not_matter(data_dir: 
         lock_file = (server.data_dir / "postmaster.pid").read_text()
     account = data_dir.stat()
     other: dict[str, int] = {} if os.geteuid() else {"user": account.st_uid, "group": account.st_gid}
-    with subprocess.Popen(["sleep", "600"], **other) as process:  # type: ignore[call-overload]
+    sleep = subprocess.Popen(["sleep", "600"], **other)  # type: ignore[call-overload]
+    try:
         _, rest = lock_file.split("\n", 1)
-        (data_dir / "postmaster.pid").write_text(f"{process.pid}\n{rest}")
+        (data_dir / "postmaster.pid").write_text(f"{sleep.pid}\n{rest}")
         os.chown(data_dir / "postmaster.pid", account.st_uid, account.st_gid)
         with EmbeddedServer(data_dir=data_dir) as server:
             assert add_row(server) == 1
-        process.kill()
+    finally:
+        sleep.kill()
+        sleep.wait()
 
 
 @as_root

@@ -140,5 +140,8 @@ def test_server_that_does_not_stop_is_forced(monkeypatch: pytest.MonkeyPatch) ->
     with subprocess.Popen(command, stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout
         stubborn.stdout.readline()
-        processes.stop_process(stubborn)
-        assert stubborn.returncode == -signal.SIGKILL
+        try:
+            processes.stop_process(stubborn)
+            assert stubborn.returncode == -signal.SIGKILL
+        finally:
+            stubborn.kill()

@@ -77,4 +77,4 @@ def test_temporary_folder_is_closed_to_the_account(open_folder: Path, monkeypatc
 
 def test_modules_find_the_libraries_of_their_installation(server: EmbeddedServer) -> None:
     with psycopg.connect(server.conninfo()) as connection:
-        connection.execute("LOAD 'libpqwalreceiver'")
+        connection.execute("LOAD 'dblink'")
