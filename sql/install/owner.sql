@@ -23,8 +23,12 @@ BEGIN
                 HINT = 'install as the owner of the schema, or move the schema out of the way';
         END IF;
     END LOOP;
-    EXECUTE format('CREATE SCHEMA IF NOT EXISTS flow_signal AUTHORIZATION %I', v_owner);
-    EXECUTE format('CREATE SCHEMA IF NOT EXISTS flow_signal_v1 AUTHORIZATION %I', v_owner);
+    IF to_regnamespace('flow_signal') IS NULL THEN
+        EXECUTE format('CREATE SCHEMA flow_signal AUTHORIZATION %I', v_owner);
+    END IF;
+    IF to_regnamespace('flow_signal_v1') IS NULL THEN
+        EXECUTE format('CREATE SCHEMA flow_signal_v1 AUTHORIZATION %I', v_owner);
+    END IF;
     PERFORM set_config('role', v_owner, true);
     IF v_owner <> 'flow_signal_owner' THEN
         RAISE NOTICE 'flow-signal: installing into role %, which alone may use it', v_owner;
@@ -32,14 +36,20 @@ BEGIN
 END
 $owner$;
 
-CREATE TABLE IF NOT EXISTS flow_signal.ledger (
-    part text PRIMARY KEY,
-    checksum text NOT NULL,
-    release text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-COMMENT ON TABLE flow_signal.ledger IS
-'The parts of the installation script that were applied, each with the SHA-256 of its text.';
+DO $ledger$
+BEGIN
+    IF to_regclass('flow_signal.ledger') IS NULL THEN
+        CREATE TABLE flow_signal.ledger (
+            part text PRIMARY KEY,
+            checksum text NOT NULL,
+            release text NOT NULL,
+            applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        );
+        COMMENT ON TABLE flow_signal.ledger IS
+        'The parts of the installation script that were applied, each with the SHA-256 of its text.';
+    END IF;
+END
+$ledger$;
 
 CREATE PROCEDURE flow_signal.apply_part(
     p_part text, p_checksum text, p_once boolean, p_sql text
