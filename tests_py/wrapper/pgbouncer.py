@@ -111,7 +111,7 @@ def unpack() -> None:
     folder = Path(tempfile.mkdtemp(dir=UNPACKED.parent))
     try:
         for package in PACKAGES:
-            command = [ROOT / "tools/unpack_deb", package, folder]
+            command = [str(ROOT / "tools/unpack_deb"), package, str(folder)]
             if subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
                 say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
                 say("pgbouncer is missing: install the Debian package pgbouncer")
