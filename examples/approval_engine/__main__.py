@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -43,7 +44,8 @@ class Workers:
     """Worker processes; all end at the latest with the `with` block."""
 
     def __init__(self, conninfo: str, count: int, lease_seconds: float) -> None:
-        self._command = [sys.executable, "-m", "examples.approval_engine.worker", conninfo, str(lease_seconds)]
+        module = "examples.approval_engine.worker"
+        self._command = [sys.executable, "-m", module, conninfo, str(lease_seconds), str(os.getpid())]
         self._folder = Path(__file__).parent.parent.parent
         self._count = count
         self.killed = 0

@@ -1,4 +1,4 @@
-"""A worker process: python -m examples.approval_engine.worker CONNINFO [LEASE_SECONDS]
+"""A worker process: python -m examples.approval_engine.worker CONNINFO [LEASE_SECONDS [PARENT_PID]]
 
 Start as many as you like. To stop one, kill it: what it had claimed goes to another one after the lease.
 """
@@ -14,15 +14,13 @@ import psycopg
 from examples.approval_engine.workflow import QUEUE, resume
 from flow_signal import FlowSignalStore
 
-LEASE_SECONDS = 10.0
-"""Longer than a worker needs for what it claims at once. One that takes longer loses time, never an order."""
 CLAIM_LIMIT = 10
+"""A lease should be longer than a worker needs for so many. One that takes longer loses time, never an order."""
 LOOK_SECONDS = 0.5
 
 
-def work(conninfo: str, lease: timedelta) -> None:
+def work(conninfo: str, lease: timedelta, parent: int) -> None:
     """Resume orders until the process that started this one is gone."""
-    parent = os.getppid()
     with psycopg.connect(conninfo, autocommit=True) as connection:
         store = FlowSignalStore(connection)
         connection.execute(f"LISTEN {QUEUE}")
@@ -36,5 +34,9 @@ def work(conninfo: str, lease: timedelta) -> None:
                     pass
 
 
+def main(conninfo: str, lease_seconds: str = "10", parent: str = str(os.getppid())) -> None:
+    work(conninfo, timedelta(seconds=float(lease_seconds)), int(parent))
+
+
 if __name__ == "__main__":
-    work(sys.argv[1], timedelta(seconds=float(sys.argv[2]) if len(sys.argv) > 2 else LEASE_SECONDS))
+    main(*sys.argv[1:])

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,7 +30,7 @@ from flow_signal import FlowSignalStore, SignalDeliveryStatus
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 60
 LONG = timedelta(hours=1)
-KILL_SECONDS = 12
+KILL_SECONDS = 10
 """For how long workers are killed."""
 
 EVENTS = {
@@ -232,14 +232,20 @@ def temporary_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def show(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def show(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The show in a process of its own, which ends at the latest with the block."""
+    with subprocess.Popen(
         [sys.executable, "-m", "examples.approval_engine", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env={**os.environ, **environment},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_the_show(temporary_folder: Path) -> None:
@@ -258,7 +264,7 @@ def test_the_show_is_killed(database: str, connection: psycopg.Connection[Any]) 
         wait_until(lambda: "shipped: paid" in states(connection).values())
         process.kill()
     wait_until(lambda: processes_with(database) == [])
-    with show("--dsn", database, "--orders", "10", "--workers", "2", "--kill-every", "1000") as process:
+    with show("--dsn", database, "--orders", "10", "--workers", "2", "--kill-every", "1") as process:
         out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, out
     assert len(states(connection)) > 10
