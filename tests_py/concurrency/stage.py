@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
+from uuid import UUID
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -18,7 +19,7 @@ PATIENCE_SECONDS = 60
 
 POLL_SECONDS = 0.001
 
-BROKEN_INVARIANTS = """
+BROKEN_RULES = """
 SELECT 'two heads for signal ' || w.signal_name
 FROM flow_signal.flow_signal_waiters AS w
 WHERE w.run_id = %(run)s AND w.place = 'head'
@@ -178,9 +179,13 @@ class Stage:
 
     def broken_invariants(self, run: Run) -> list[str]:
         """What must never be true of a run, but is."""
-        broken = [row[0] for row in self._monitor.execute(BROKEN_INVARIANTS, {"run": run.id})]
         payloads = [payload for payload, _ in self.payloads(run)]
-        return broken + [f"in two places: {payload}" for payload in set(payloads) if payloads.count(payload) > 1]
+        doubled = [f"in two places: {payload}" for payload in set(payloads) if payloads.count(payload) > 1]
+        return self.broken_rules(run.id) + doubled
+
+    def broken_rules(self, run: UUID) -> list[str]:
+        """The same as far as one row, or two of them, break a rule."""
+        return [row[0] for row in self._monitor.execute(BROKEN_RULES, {"run": run})]
 
     def payloads(self, run: Run) -> list[tuple[str, str]]:
         """Each payload of the run, with its step or `buffered`."""

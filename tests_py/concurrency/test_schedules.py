@@ -6,12 +6,12 @@ signal overtakes another. BEGIN takes neither lock nor snapshot, so a transactio
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from tests_py.concurrency import soak
 from tests_py.concurrency.schedules import Transaction, flaws
 from tests_py.concurrency.situations import SITUATIONS
 from tests_py.concurrency.stage import Stage
@@ -70,11 +70,9 @@ def test_no_signal_overtakes_another(stage: Stage, end: str) -> None:
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_any_schedule(stage: Stage, situation: str) -> None:
-    seed = int(os.environ.get("FLOW_SIGNAL_SOAK_SEED", random.randrange(2**32)))
-    print(f"FLOW_SIGNAL_SOAK_SEED={seed}")
-    dice = random.Random(seed)
+    dice = random.Random(soak.choose_seed())
     calls = ["new", "again", "away", "hither", "send", "id", "keep", "keep id", "remove"]
-    for _ in range(int(float(os.environ.get("FLOW_SIGNAL_SOAK_SECONDS", 20)))):
+    for _ in range(int(soak.SECONDS)):
         count = dice.choice([3, 4])
         transactions = [
             Transaction(dice.choice(calls), dice.choice(["commit", "commit", "rollback"])) for _ in range(count)

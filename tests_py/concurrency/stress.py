@@ -1,0 +1,282 @@
+"""Workers that call at random, and the books that they keep of what they were told."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.rows import namedtuple_row
+
+from flow_signal.errors import SignalMismatchError
+
+STEPS = ["s1", "s2", "s3", "s4"]
+SIGNALS = ["A", "B", "C"]
+FAR = datetime(2999, 1, 1, tzinfo=timezone.utc)
+LEASE = timedelta(days=1)
+
+REGISTER = """
+SELECT w.step_key, w.signal_name, w.state, w.created_at, w.expires_at, w.delivered_at, w.payload_json
+FROM flow_signal_v1.register_waiter(
+    p_run_id => %(run)s, p_step_key => %(step)s, p_signal_name => %(signal)s, p_expires_at => %(until)s,
+    p_wake_channel => %(channel)s, p_queue => %(queue)s
+) AS w
+"""
+GET = """
+SELECT w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at, w.delivered_at, w.payload_json
+FROM flow_signal_v1.get_waiter(p_run_id => %(run)s, p_step_key => %(step)s) AS w
+"""
+REMOVE = GET.replace("get_waiter", "remove_waiter")
+CLAIM = """
+SELECT w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at, w.delivered_at, w.payload_json
+FROM flow_signal_v1.claim_waiters(p_queue => %(queue)s, p_limit => %(limit)s, p_lease => %(lease)s) AS w
+"""
+DELIVER = """
+SELECT d.status, d.step_key, d.replayed
+FROM flow_signal_v1.deliver_signal(
+    p_run_id => %(run)s, p_signal_name => %(signal)s, p_payload_json => %(payload)s,
+    p_delivery_id => %(id)s, p_buffer_until => %(buffer_until)s
+) AS d
+"""
+"""A payload says which run and signal it belongs to; `n` makes it unique."""
+
+Row = Any
+Call = Callable[[psycopg.Connection[Row], "Books"], None]
+
+
+@dataclass
+class Books:
+    """What the committed calls were told."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
+    """Payloads that were delivered or buffered, not as a replay."""
+    given_to: set[tuple[str, str]] = field(default_factory=set)
+    """The same as (payload, step), or (payload, '') for what was buffered."""
+    replayed_to: set[tuple[str, str]] = field(default_factory=set)
+    removed: Counter[str] = field(default_factory=Counter)
+    claimed: Counter[tuple[UUID, str, datetime, datetime | None]] = field(default_factory=Counter)
+    """Waits that were handed out: run, step, and what tells one wait of a step from the next."""
+    misplaced: list[str] = field(default_factory=list)
+
+    def add(self, other: Books) -> None:
+        self.calls.update(other.calls)
+        self.accepted.update(other.accepted)
+        self.given_to.update(other.given_to)
+        self.replayed_to.update(other.replayed_to)
+        self.removed.update(other.removed)
+        self.claimed.update(other.claimed)
+        self.misplaced.extend(other.misplaced)
+
+    def inspect(self, run: UUID, row: Row) -> None:
+        """A waiter's row: state, payload and times belong together."""
+        fits = row.payload_json is None or (row.payload_json["run"], row.payload_json["signal"]) == (
+            str(run),
+            row.signal_name,
+        )
+        in_time = row.delivered_at is None or (
+            row.created_at <= row.delivered_at and (row.expires_at is None or row.delivered_at < row.expires_at)
+        )
+        if not fits or not in_time or (row.state == "delivered") != (row.delivered_at is not None):
+            self.misplaced.append(f"{run} {row}")
+
+
+class Worker:
+    """One connection that makes random calls until the time is over."""
+
+    def __init__(self, conninfo: str, runs: Sequence[UUID], queue: str, dice: random.Random) -> None:
+        self.runs = runs
+        self.queue = queue
+        self.dice = dice
+        self.books = Books()
+        self.deadlocks = 0
+        self.error: BaseException | None = None
+        self.recent: list[dict[str, Any]] = []
+        # 50 ms, because every deadlock stands for that long.
+        self.connection = psycopg.connect(
+            conninfo,
+            autocommit=True,
+            options="-c deadlock_timeout=50ms -c statement_timeout=60s",
+            row_factory=namedtuple_row,
+        )
+
+    def single_statement(self) -> None:
+        books = Books()
+        with suppress(SignalMismatchError):
+            self.random_call()(self.connection, books)
+        self.books.add(books)
+
+    def transaction(self) -> None:
+        """One to four calls, some undone by a savepoint, the whole by a rollback; a deadlock is tried again."""
+        calls = [(self.random_call(), self.dice.random() < 0.2) for _ in range(self.dice.choice([1, 2, 2, 3, 4]))]
+        rolled_back = self.dice.random() < 0.2
+        while True:
+            try:
+                books = Books()
+                with self.connection.transaction(force_rollback=rolled_back):
+                    for call, undone in calls:
+                        self.savepoint(call, undone, books)
+            except psycopg.errors.DeadlockDetected:
+                self.deadlocks += 1
+                continue
+            if not rolled_back:
+                self.books.add(books)
+            return
+
+    def savepoint(self, call: Call, undone: bool, books: Books) -> None:
+        mine = Books()
+        with suppress(SignalMismatchError), self.connection.transaction(force_rollback=undone):
+            call(self.connection, mine)
+            if not undone:
+                books.add(mine)
+
+    def random_call(self) -> Call:
+        makers = {self.register: 8, self.deliver: 9, self.remove: 4, self.claim: 1, self.get: 1, self.repeat: 2}
+        [maker] = self.dice.choices(list(makers), list(makers.values()))
+        return maker()
+
+    def register(self) -> Call:
+        now = datetime.now(timezone.utc)
+        # Unique if it can pass, so that two waits of a step can be told apart.
+        until = self.dice.choice(
+            [None, None, FAR, now - timedelta(seconds=1), now + timedelta(milliseconds=self.dice.uniform(1, 60))]
+        )
+        values = {
+            "run": self.dice.choice(self.runs),
+            "step": self.dice.choice(STEPS),
+            "signal": self.dice.choice(SIGNALS),
+            "until": until,
+            "channel": self.dice.choice([None, None, None, "flow"]),
+            "queue": self.dice.choice([None, self.queue]),
+        }
+        if until in (None, FAR):
+            self.remember("register", values)
+        return lambda connection, books: self.make_registration(connection, books, values)
+
+    def make_registration(self, connection: psycopg.Connection[Row], books: Books, values: dict[str, Any]) -> None:
+        [row] = connection.execute(REGISTER, values)
+        books.calls[f"register: {row.state}"] += 1
+        books.inspect(values["run"], row)
+
+    def deliver(self) -> Call:
+        run, signal = self.dice.choice(self.runs), self.dice.choice(SIGNALS)
+        keep_ms = self.dice.choice([None, None, None, None, None, 1, 20, 1000])
+        values = {
+            "run": run,
+            "signal": signal,
+            "payload": json.dumps({"run": str(run), "signal": signal, "n": uuid4().hex}),
+            "id": self.dice.choice([None, uuid4().hex]),
+            "buffer_until": keep_ms and datetime.now(timezone.utc) + timedelta(milliseconds=keep_ms),
+        }
+        if values["id"]:
+            self.remember("deliver", values)
+        return lambda connection, books: self.make_delivery(connection, books, values)
+
+    def make_delivery(self, connection: psycopg.Connection[Row], books: Books, values: dict[str, Any]) -> None:
+        [row] = connection.execute(DELIVER, values)
+        books.calls[f"{'replayed ' if row.replayed else ''}{row.status}"] += 1
+        told = (values["payload"], row.step_key or "")
+        if row.replayed:
+            books.replayed_to.add(told)
+        elif row.status in {"delivered", "buffered"}:
+            books.accepted[values["payload"]] += 1
+            books.given_to.add(told)
+
+    def remember(self, call: str, values: dict[str, Any]) -> None:
+        self.recent.append({"call": call, "values": values})
+        del self.recent[:-20]
+
+    def repeat(self) -> Call:
+        """Make a recent registration, or delivery with an id, again: one's own or another worker's."""
+        if not self.recent:
+            return self.deliver()
+        recent = self.dice.choice(self.recent)
+        make = {"register": self.make_registration, "deliver": self.make_delivery}[recent["call"]]
+        return lambda connection, books: make(connection, books, recent["values"])
+
+    def remove(self) -> Call:
+        values = {"run": self.dice.choice(self.runs), "step": self.dice.choice(STEPS)}
+
+        def call(connection: psycopg.Connection[Row], books: Books) -> None:
+            for row in connection.execute(REMOVE, values):
+                books.calls[f"remove: {row.state}"] += 1
+                books.inspect(row.run_id, row)
+                if row.payload_json is not None:
+                    books.removed[json.dumps(row.payload_json)] += 1
+
+        return call
+
+    def claim(self) -> Call:
+        values = {"queue": self.queue, "limit": self.dice.choice([1, 3, 100]), "lease": LEASE}
+
+        def call(connection: psycopg.Connection[Row], books: Books) -> None:
+            for row in connection.execute(CLAIM, values):
+                books.calls[f"claim: {row.state}"] += 1
+                books.inspect(row.run_id, row)
+                if row.state == "delivered":
+                    books.claimed[row.run_id, row.step_key, row.delivered_at, None] += 1
+                else:
+                    books.claimed[row.run_id, row.step_key, row.created_at, row.expires_at] += 1
+
+        return call
+
+    def get(self) -> Call:
+        values = {"run": self.dice.choice(self.runs), "step": self.dice.choice(STEPS)}
+
+        def call(connection: psycopg.Connection[Row], books: Books) -> None:
+            for row in connection.execute(GET, values):
+                books.calls[f"get: {row.state}"] += 1
+                books.inspect(row.run_id, row)
+
+        return call
+
+    def work(self, act: Callable[[Worker], None], until: float) -> None:
+        try:
+            with self.connection:
+                while time.monotonic() < until:
+                    act(self)
+        except BaseException as error:
+            self.error = error
+
+
+@dataclass
+class Report:
+    books: Books
+    deadlocks: int
+    errors: list[BaseException]
+    runs: Sequence[UUID]
+
+
+def stress(
+    conninfo: str, *, runs: int, workers: int, seconds: float, seed: int, act: Callable[[Worker], None]
+) -> Report:
+    """Let the workers act for that long; return what they were told."""
+    ids = [uuid4() for _ in range(runs)]
+    queue = uuid4().hex
+    crew = [Worker(conninfo, ids, queue, random.Random(f"{seed} {number}")) for number in range(workers)]
+    recent: list[dict[str, Any]] = []
+    until = time.monotonic() + seconds
+    threads = []
+    for worker in crew:
+        worker.recent = recent
+        threads.append(threading.Thread(target=worker.work, args=(act, until)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    report = Report(Books(), 0, [], ids)
+    for worker in crew:
+        report.books.add(worker.books)
+        report.deadlocks += worker.deadlocks
+        if worker.error:
+            report.errors.append(worker.error)
+    return report
