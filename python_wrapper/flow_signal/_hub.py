@@ -122,9 +122,9 @@ class AsyncWaitHub:
         :raises psycopg.OperationalError: there is no connection to be had.
         """
         self._loop = asyncio.get_running_loop()
-        connection = await self._open()
+        self._connection = await self._open()
         self._closed = None
-        self._task = asyncio.create_task(self._run(connection), name=f"flow_signal hub {self.channel or ''}")
+        self._task = asyncio.create_task(self._run(), name=f"flow_signal hub {self.channel or ''}")
         return self
 
     async def __aexit__(
@@ -137,6 +137,7 @@ class AsyncWaitHub:
         self._close(HubClosedError("the hub was closed"))
         self._task.cancel()
         await asyncio.wait([self._task])
+        await self._connection.close()
 
     async def wait(self, run_id: UUID, step_key: str, *, timeout: float | timedelta | None = None) -> FlowSignalWaiter:
         """Return the waiter of a step as soon as it is delivered. Its registration must be committed.
@@ -229,17 +230,16 @@ class AsyncWaitHub:
         wait = self._waits.get(key)
         return wait is not None and wait.due_at == due_at
 
-    async def _run(self, connection: AsyncConnection[Any]) -> None:
+    async def _run(self) -> None:
         try:
             while True:
                 try:
                     self._asked = dict.fromkeys(self._waits)
-                    await self._serve(connection)
+                    await self._serve(self._connection)
                 except psycopg.OperationalError as error:
                     logger.warning("a hub lost its connection: %s", error)
-                finally:
-                    await connection.close()
-                connection = await self._reopen()
+                await self._connection.close()
+                self._connection = await self._reopen()
         except Exception as error:
             failure = HubClosedError(f"the hub failed: {error}")
             failure.__cause__ = error
@@ -255,6 +255,9 @@ class AsyncWaitHub:
         """Look at what is asked for, until the connection is lost."""
         while True:
             self._stirred.clear()
+            connection.pgconn.consume_input()
+            while notification := connection.pgconn.notifies():
+                self._ask(notification.extra.decode(errors="replace"))
             keys = self._next()
             if keys is None:
                 await self._idle(connection)
@@ -265,26 +268,15 @@ class AsyncWaitHub:
     async def _idle(self, connection: AsyncConnection[Any]) -> None:
         """Wait until something is asked for, or due, or the socket has something to read."""
         socket_number = connection.fileno()
-        readable = False
-
-        def on_readable() -> None:
-            nonlocal readable
-            readable = True
-            self._stirred.set()
-
         next_at = self._next_at()
         timer = None if next_at is None else self._loop.call_at(next_at, self._stirred.set)
-        self._loop.add_reader(socket_number, on_readable)
+        self._loop.add_reader(socket_number, self._stirred.set)
         try:
             await self._stirred.wait()
         finally:
             self._loop.remove_reader(socket_number)
             if timer:
                 timer.cancel()
-        if readable:
-            connection.pgconn.consume_input()
-            while notification := connection.pgconn.notifies():
-                self._ask(notification.extra.decode())
 
     async def _look(self, connection: AsyncConnection[Any], keys: list[str]) -> None:
         """Tell those who wait for these waiters what became of them.
@@ -338,7 +330,7 @@ class AsyncWaitHub:
                 await connection.set_autocommit(True)
                 if self.channel:
                     await connection.execute("SET client_encoding TO 'UTF8'")  # has all characters of step keys
-                    # Takes the notifications that come with an answer; _idle takes the others.
+                    # Takes the notifications that come with an answer; _serve takes the others.
                     connection.add_notify_handler(lambda notification: self._ask(notification.payload))
                     await connection.execute(listen(self.channel))
         except BaseException:

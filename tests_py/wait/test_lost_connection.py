@@ -30,7 +30,6 @@ async def test_a_killed_connection(
     missed, later, other = [await register() for _ in range(3)]
     tasks = [await start_wait(hub, store, run_id) for run_id in (missed, later)]
     async with await psycopg.AsyncConnection.connect(connection.info.dsn) as sender:
-        # The hub cannot come back before the sender's commit, because of its lock on the database's sessions.
         await AsyncFlowSignalStore(sender).deliver_signal(missed, "approved", 1)
         await kill_hubs(connection)
         await sender.commit()
@@ -137,16 +136,22 @@ class Network:
     async def to(self, database: str) -> AsyncIterator[str]:
         parameters = conninfo_to_dict(database)
         path = f"{parameters['host']}/.s.PGSQL.{parameters['port']}"
+        writers: list[asyncio.StreamWriter] = []
+        pumps: list[asyncio.Task[None]] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             number = self.connections
             self.connections += 1
             server_reader, server_writer = await asyncio.open_unix_connection(path)
-            await asyncio.gather(self.pump(reader, server_writer, number), self.pump(server_reader, writer, number))
+            writers.extend((writer, server_writer))
+            pumps.append(asyncio.create_task(self.pump(reader, server_writer, number)))
+            pumps.append(asyncio.create_task(self.pump(server_reader, writer, number)))
 
         with tempfile.TemporaryDirectory(dir="/tmp") as folder:
             async with await asyncio.start_unix_server(serve, f"{folder}/.s.PGSQL.{parameters['port']}"):
                 yield make_conninfo(database, host=folder)
+            await asyncio.gather(*pumps)
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
     async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         with suppress(ConnectionError):
