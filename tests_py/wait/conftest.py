@@ -27,6 +27,20 @@ def database(server: EmbeddedServer) -> Iterator[str]:
         admin.execute("DROP DATABASE test_wait WITH (FORCE)")
 
 
+@pytest.fixture(autouse=True)
+async def patience() -> AsyncIterator[None]:
+    """A wait that is never woken fails its test."""
+    loop = asyncio.get_running_loop()
+
+    def give_up() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel("a test took too long")
+
+    timer = loop.call_later(2 * PATIENCE_SECONDS, give_up)
+    yield
+    timer.cancel()
+
+
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[psycopg.AsyncConnection]:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
