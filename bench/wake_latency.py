@@ -5,7 +5,7 @@ python bench/wake_latency.py [--rounds N] [--calls N]
 Measured is the time from just before the sender's COMMIT to the return in the waiting process: of psycopg's own
 `notifies` in a bare round trip, of `wait` in the others. The sender is another process; waiting began before it
 commits. Contenders in turn; printed are the median of the rounds' medians, their spread, the 95th percentile of all
-calls, and the ratio of the medians to the bare round trip of the same kind.
+calls, and the median and spread of each round's ratio to the bare round trip of the same kind.
 """
 
 from __future__ import annotations
@@ -118,16 +118,19 @@ async def run(conninfo: str, orders: Connection, rounds: int, calls: int) -> Non
                 measured = [await bench.microseconds(contender) for _ in range(calls)]
                 if number:  # the first round warms up
                     taken[name].append(measured)
-    print(f"{'':26}  median us (min-max of {rounds} rounds)      p95   ratio to bare")
-    bare = 0.0
+    print(f"{'':26}   median us (min-max of {rounds} rounds)      p95   ratio to bare (min-max)")
+    bare: list[float] = []
     for name, measured_rounds in taken.items():
         medians = [statistics.median(measured) for measured in measured_rounds]
-        median = statistics.median(medians)
         if name.startswith("bare"):
-            bare = median
+            bare = medians
+        ratios = [median / base for median, base in zip(medians, bare, strict=True)]
         p95 = statistics.quantiles([value for measured in measured_rounds for value in measured], n=20)[-1]
         spread = f"({min(medians):.0f}-{max(medians):.0f})"
-        print(f"{name:26} {median:10.0f} {spread:24} {p95:8.0f} {median / bare:10.2f}")
+        print(
+            f"{name:26} {statistics.median(medians):11.0f} {spread:24} {p95:8.0f}"
+            f" {statistics.median(ratios):8.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        )
 
 
 def main() -> None:
