@@ -68,6 +68,13 @@ def test_no_signal_overtakes_another(stage: Stage, end: str) -> None:
     assert [flaw for flaw in found if flaw] == []
 
 
+def test_a_waiter_leaves_its_line_and_comes_back(stage: Stage) -> None:
+    """Who waited for the waiter while it left must not go on holding it; a matter of chance, so many times."""
+    transactions = [Transaction("send"), Transaction("again"), Transaction("new"), Transaction("away")]
+    found = [flaws(stage, "expired before two", transactions, [3, 0, 2, 1, 2, 3, 0, 1]) for _ in range(40)]
+    assert [flaw for flaw in found if flaw] == []
+
+
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_any_schedule(stage: Stage, situation: str) -> None:
     dice = random.Random(soak.choose_seed())

@@ -103,6 +103,24 @@ def test_a_step_moves_while_it_is_moved_elsewhere(
     assert [to_b.answer(), from_a.answer()] == ["waiting for B", "waiting for B"]
 
 
+def test_a_step_has_become_the_head_of_a_third_line(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
+) -> None:
+    """b read that w waits for C, and holds B and C when it finds w at the head of A: its row is now the lock of A."""
+    a(run.register("p", "B"))
+    a(run.register("w", "C"))
+    a.begin()
+    a(run.register("q", "B"))
+    to_b = b.start(run.register("w", "B"))
+    assert stage.waits(to_b)
+    assert d(run.register("w", "A")) == "waiting for A"
+    assert d(run.register("x", "A")) == "waiting for A"
+    from_a = c.start(run.register("x", "B"))
+    assert stage.waits(from_a)
+    a.commit()
+    assert [to_b.answer(), from_a.answer()] == ["waiting for B", "waiting for B"]
+
+
 def test_a_new_step_is_registered_under_two_names(
     stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
 ) -> None:
