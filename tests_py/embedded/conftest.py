@@ -34,8 +34,8 @@ def temporary_folder(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture(scope="package")
 def server() -> Iterator[EmbeddedServer]:
-    """A temporary server with a port, for tests that leave it as it is."""
-    with EmbeddedServer(port=0) as server:
+    """A temporary server with a port and a talkative log, for tests that leave it as it is."""
+    with EmbeddedServer(port=0, settings={"log_statement": "all"}) as server:
         yield server
 
 

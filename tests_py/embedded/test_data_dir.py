@@ -7,7 +7,9 @@ import pwd
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -86,6 +88,27 @@ def test_folder_in_use_is_refused(data_dir: Path) -> None:
         with pytest.raises(EmbeddedServerError, match=f"is in use by another server, process {postmaster}$"):
             EmbeddedServer(data_dir=data_dir).start()
         assert add_row(server) == 1
+
+
+def test_only_one_of_two_fills_an_empty_folder(data_dir: Path) -> None:
+    both_tried = Barrier(2, timeout=60)
+
+    def start(_: int) -> str:
+        server = EmbeddedServer(data_dir=data_dir)
+        try:
+            server.start()
+        except EmbeddedServerError as error:
+            both_tried.wait()
+            return str(error)
+        both_tried.wait()
+        assert add_row(server) == 1
+        server.stop()
+        return "started"
+
+    with ThreadPoolExecutor(2) as threads:
+        refusal, success = sorted(threads.map(start, range(2)), key="started".__eq__)
+    assert success == "started"
+    assert "is in use by " in refusal
 
 
 @on_linux

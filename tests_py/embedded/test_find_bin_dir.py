@@ -31,7 +31,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def debian(tmp_path: Path) -> Path:
-    for version in ("9.6", "14", "15", "scratch"):
+    for version in ("9", "9.6", "14", "15", "scratch"):
         make_programs(tmp_path / "debian" / version / "bin")
     make_programs(tmp_path / "debian/100/bin", "psql")
     return tmp_path / "debian/15/bin"

@@ -54,9 +54,9 @@ def lock(data_dir: Path, owner: Owner) -> int:
     deadline = time.monotonic() + HANDOVER_SECONDS
     while not _take(descriptor, data_dir):
         if time.monotonic() > deadline:
-            raise EmbeddedServerError(
-                f"the data folder {data_dir} is in use by another server, process {recorded_pid(data_dir)}"
-            )
+            pid = recorded_pid(data_dir)
+            server = f"another server, process {pid}" if pid else "a server that is starting"
+            raise EmbeddedServerError(f"the data folder {data_dir} is in use by {server}")
         owner.pause()
     return descriptor
 

@@ -86,7 +86,7 @@ def start(order: Order, owner: Owner, cleanup: ExitStack) -> Reply:
         **({} if kept else TEMPORARY_SETTINGS),
         **order["settings"],
         "hba_file": str(hba_file),
-        "unix_socket_directories": '"{}"'.format(str(folder).replace('"', '""')),
+        "unix_socket_directories": str(folder),
         "listen_addresses": "" if order["port"] is None else LOCALHOST,
     }
     postmaster, port = launcher.start_server(order["port"], settings)
