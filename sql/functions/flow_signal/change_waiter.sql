@@ -19,13 +19,13 @@ DECLARE
     v_now timestamptz;
 BEGIN
     LOOP
-        -- A row version that nobody has locked or changed (xmax 0) is believed without a lock.
+        -- A row version that nobody but its writer has locked needs no lock to be believed.
         IF NOT v_locked THEN
             SELECT w.* INTO v_waiter
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
                 AND w.step_key = p_step_key COLLATE "C"
-                AND w.xmax = '0'::xid;
+                AND w.xmax IN ('0'::xid, w.xmin);
         END IF;
         IF v_waiter.delivered_at IS NOT NULL
             AND v_waiter.signal_name <> p_signal_name COLLATE "C" THEN
@@ -97,14 +97,14 @@ BEGIN
             FOR NO KEY UPDATE;
             IF NOT FOUND OR v_waiter.signal_name NOT IN (v_line, p_signal_name COLLATE "C") THEN
                 RAISE EXCEPTION USING
-                    ERRCODE = 'WS000',
+                    ERRCODE = '40001',
                     MESSAGE = format('step "%s" has left "%s"', p_step_key, v_line),
                     DETAIL = 'no caller sees this: it is caught at the end of this block',
                     HINT = 'begin again with the line that it is in now';
             END IF;
             v_locked := true;
         EXCEPTION
-            WHEN SQLSTATE 'WS000' THEN
+            WHEN serialization_failure THEN
                 NULL;
         END;
     END LOOP;

@@ -9,14 +9,15 @@ AS $function$
 DECLARE
     v_head record;
 BEGIN
-    -- Whoever wants to change what this says has to lock the head first, which sets its xmax.
+    -- Whoever wants to change what this says locks the head first, and that shows in its xmax:
+    -- 0 or the version's own writer means nobody.
     SELECT w.step_key, w.delivered_at
     INTO v_head
     FROM flow_signal.flow_signal_waiters AS w
     WHERE w.run_id = p_run_id
         AND w.signal_name = p_signal_name COLLATE "C"
         AND w.place = 'head'
-        AND w.xmax = '0'::xid
+        AND w.xmax IN ('0'::xid, w.xmin)
         AND (w.delivered_at IS NOT NULL OR w.expired_at IS NOT NULL)
         AND NOT EXISTS (
             SELECT FROM flow_signal.flow_signal_waiters AS o

@@ -27,7 +27,7 @@ BEGIN
             WHERE w.run_id = p_run_id
                 AND w.signal_name = p_signal_name COLLATE "C"
                 AND w.delivery_id = p_delivery_id COLLATE "C"
-            FOR KEY SHARE;
+            FOR NO KEY UPDATE;
             IF NOT FOUND THEN
                 v_now := clock_timestamp();
                 SELECT 'buffered' AS status, NULL AS step_key, NULL::timestamptz AS delivered_at, b.payload_json
@@ -38,7 +38,7 @@ BEGIN
                     AND b.delivery_id = p_delivery_id COLLATE "C"
                     AND NOT b.dead
                     AND b.buffered_until > v_now
-                FOR KEY SHARE;
+                FOR NO KEY UPDATE;
             END IF;
             IF FOUND AND v_known.payload_json::text IS DISTINCT FROM p_payload_json::text THEN
                 RAISE EXCEPTION USING
@@ -128,7 +128,7 @@ BEGIN
             WHERE w.run_id = p_run_id
                 AND w.step_key = v_verdict.step_key COLLATE "C"
                 AND w.signal_name = p_signal_name COLLATE "C"
-            FOR KEY SHARE;
+            FOR NO KEY UPDATE;
             CONTINUE WHEN NOT FOUND;
         END IF;
         EXIT WHEN v_verdict.status IS NOT NULL;
