@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
@@ -72,6 +73,21 @@ async def test_sessions_that_the_pooler_loses(
     )
     await store.deliver_signal(run_id, "approved", 1)
     assert (await task).payload == 1
+
+
+async def test_each_look_may_find_another_session(
+    pooled_database: str, store: AsyncFlowSignalStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is prepared in a session, which would be missing in the next one."""
+    async with AsyncExitStack() as stack:
+        for _ in range(4):  # at once, so that the pooler opens as many sessions; from then on it takes them in turn
+            connection = await psycopg.AsyncConnection.connect(pooled_database)
+            await stack.enter_async_context(connection)
+            await connection.execute("SELECT 1")
+    async with AsyncWaitHub(pooled_database, listen=False) as hub:
+        for _ in range(20):
+            await has_looked(hub, store)
+    assert "lost its connection" not in caplog.text
 
 
 async def test_a_hub_that_listens_in_vain_still_finds_out(pooled_database: str, store: AsyncFlowSignalStore) -> None:
