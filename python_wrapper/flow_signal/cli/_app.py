@@ -15,11 +15,12 @@ from typer.core import TyperGroup
 
 from .. import migrate as migration
 from .._sync_store import FlowSignalStore
-from ..results import FlowSignalWaiter, SignalDeliveryStatus
-from ._connection import later, transaction
+from ..errors import WaiterExpiredError, WaiterNotFoundError
+from ..results import FlowSignalWaiter, SignalDeliveryStatus, WaiterState
+from ._connection import TransactionPerCall, later, transaction
 from ._exit_code import ExitCode
 from ._options import Dsn, Json, Run, Signal, Step, duration, instant, payload_text
-from ._output import Output
+from ._output import Output, document
 from ._problem import Problem, problem_of
 from ._stream import write
 
@@ -75,7 +76,7 @@ def _problem(error: Exception) -> Problem:
 def flow_signal(ctx: typer.Context) -> None:
     """Park workflow steps in PostgreSQL and wake each exactly once by a signal.
 
-    register, deliver, get and remove are one call of the SQL function in one transaction.
+    register, deliver, get, remove and claim are one call of the SQL function in one transaction.
     """
     if ctx.invoked_subcommand is None:
         ctx.get_help()
@@ -236,6 +237,81 @@ def remove(run: Run, step: Step, dsn: Dsn = None, as_json: Json = False) -> None
     with transaction(dsn) as connection:
         waiter = FlowSignalStore(connection).remove_waiter(run, step)
     _show_found(waiter, run, step, as_json)
+
+
+@app.command()
+def wait(
+    run: Run,
+    step: Step,
+    timeout: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="Give up after this time, while the step goes on waiting: 500ms, 30s, 5m; 0s looks once. "
+            "Without it, wait for ever.",
+            show_default=False,
+        ),
+    ] = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Wait until the signal of a step has come or its deadline has passed, and show the waiter.
+
+    The exit code tells them apart, also from a timeout (9) and from a step without a waiter (3).
+    """
+    waiter = None
+    with transaction(dsn) as connection:
+        try:
+            waiter = FlowSignalStore(TransactionPerCall(connection)).wait(run, step, timeout=timeout)
+        except WaiterExpiredError as error:
+            waiter = error.waiter
+        except WaiterNotFoundError:
+            pass
+        except TimeoutError:
+            raise Problem(code=ExitCode.TIMED_OUT, message=f'step "{step}" of run {run} still waits') from None
+    _show_found(waiter, run, step, as_json)
+    if waiter is not None and waiter.state is WaiterState.EXPIRED:
+        raise typer.Exit(ExitCode.EXPIRED)
+
+
+@app.command()
+def claim(
+    queue: Annotated[
+        str, typer.Argument(metavar="QUEUE", help="The queue that steps were registered with.", show_default=False)
+    ],
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The most to take, 1 to 10000; 100 if not given.", show_default=False),
+    ] = None,
+    lease: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="For how long nobody else gets them, up to 1d; 1m if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Take waits of a queue that are over, delivered or expired, oldest due first.
+
+    remove acknowledges one; what is not removed is handed out again after the lease. It is no error if there is none.
+    """
+    with transaction(dsn) as connection:
+        waiters = FlowSignalStore(connection).claim_waiters(queue, limit=limit, lease=lease)
+    output = Output(as_json)
+    if as_json:
+        output.json({"waiters": [document(waiter) for waiter in waiters]})
+        return
+    for position, waiter in enumerate(waiters):
+        if position:
+            output.terminal.say()
+        output.result(waiter)
+    if not waiters:
+        output.terminal.say("no wait in this queue is over, or others have them")
 
 
 def _show_found(waiter: FlowSignalWaiter | None, run: Run, step: str, as_json: bool) -> None:

@@ -24,6 +24,18 @@ def transaction(dsn: str | None) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+class TransactionPerCall:
+    """A pool for a store that makes many calls: one connection, and for each call a transaction that ends with it."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._connection.transaction():
+            yield self._connection
+
+
 def connect(dsn: str | None) -> psycopg.Connection[Any]:
     try:
         conninfo_to_dict(dsn or "")

@@ -16,13 +16,14 @@ class ExitCode(IntEnum):
         code.meaning = meaning
         return code
 
-    OK = 0, "done: registered, delivered, buffered, found or removed"
+    OK = 0, "done: registered, delivered, buffered, found, claimed or removed"
     FAILED = 1, "anything else went wrong; nothing was changed"
     USAGE = 2, "the command line is wrong; nothing was sent"
     NOT_FOUND = 3, "no such waiter, or nothing installed there"
     ALREADY_DELIVERED = 4, "deliver: whoever waited has a payload already"
-    EXPIRED = 5, "deliver: whoever waited is past the deadline"
+    EXPIRED = 5, "deliver, wait: whoever waited is past the deadline"
     REFUSED = 6, "the database refused the input; nothing was changed"
     NO_CONNECTION = 7, "cannot connect to the database; nothing was sent"
     CONNECTION_LOST = 8, "the connection broke: whether the call took effect is unknown"
+    TIMED_OUT = 9, "wait: the timeout is over, and the step still waits"
     INTERRUPTED = 130, "ended by Ctrl-C"

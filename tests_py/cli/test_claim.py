@@ -1,0 +1,102 @@
+"""flow-signal claim: what it takes, and what it leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests_py.cli.commands import WAITER, Command, Outcome
+
+NOTHING = "no wait in this queue is over, or others have them\n"
+
+
+@pytest.fixture
+def over(cli: Command, run: str) -> str:
+    """A run with two steps in queue q whose waits are over, and one that still waits."""
+    cli("register", run, "late", "approval", "--queue", "q", "--expires-at", "2001-01-01T00:00:00Z")
+    cli("register", run, "paid", "payment", "--queue", "q")
+    cli("register", run, "open", "parcel", "--queue", "q")
+    cli("deliver", run, "payment", "{}")
+    return run
+
+
+def claimed(document: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(waiter["step_key"], waiter["state"]) for waiter in document["waiters"]]
+
+
+def test_claim_shows_the_waiters(cli: Command, over: str) -> None:
+    shown = cli("claim", "q")
+    assert (shown.code, shown.err) == (0, "")
+    first, second = shown.out.split("\n\n")
+    assert first.startswith('expired: signal "approval" did not come before the deadline\n')
+    assert second == cli("get", over, "paid").out
+    assert cli("claim", "q") == Outcome(0, NOTHING, "")
+
+
+def test_claim_as_json(cli: Command, over: str) -> None:
+    document = cli("claim", "q", "--json").document
+    assert list(document) == ["waiters"]
+    assert claimed(document) == [("late", "expired"), ("paid", "delivered")]
+    assert [tuple(waiter) for waiter in document["waiters"]] == [WAITER, WAITER]
+    assert document["waiters"][1]["payload_json"] == "{}"
+    assert cli("claim", "q", "--json").document == {"waiters": []}
+
+
+def test_an_empty_queue(cli: Command, over: str) -> None:
+    assert cli("claim", "Q") == Outcome(0, NOTHING, "")
+    assert len(cli("claim", "q", "--json").document["waiters"]) == 2
+
+
+def test_limit(cli: Command, over: str) -> None:
+    assert claimed(cli("claim", "q", "--limit", "1", "--json").document) == [("late", "expired")]
+    assert claimed(cli("claim", "q", "--limit", "1", "--json").document) == [("paid", "delivered")]
+
+
+@pytest.mark.parametrize(("options", "seconds"), [([], 60), (["--lease", "1h30m"], 5400)])
+def test_lease(cli: Command, over: str, connection: psycopg.Connection[Any], options: list[str], seconds: int) -> None:
+    cli("claim", "q", *options)
+    query = """
+        SELECT count(*) FROM flow_signal.flow_signal_waiters
+        WHERE due_at - clock_timestamp() BETWEEN (%s - 30) * interval '1 s' AND %s * interval '1 s'
+    """
+    assert connection.execute(query, [seconds, seconds]).fetchall() == [(2,)]
+
+
+def test_remove_acknowledges(cli: Command, over: str) -> None:
+    cli("claim", "q", "--lease", "1ms")
+    cli("remove", over, "late")
+    assert claimed(cli("claim", "q", "--json").document) == [("paid", "delivered")]
+
+
+def test_claim_settles_what_is_overdue(cli: Command, over: str) -> None:
+    cli("claim", "q")
+    assert cli("deliver", over, "approval").code == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([""], 6, "queue"),
+        (["q", "--limit", "0"], 6, "limit 0 is out of range"),
+        (["q", "--limit", "99999999999"], 6, "out of range"),
+        (["q", "--lease", "0s"], 6, "lease"),
+        (["q", "--lease", "25h"], 6, "lease"),
+        (["q", "--lease", "soon"], 2, "'soon' is no duration"),
+        (["q", "--limit", "few"], 2, "--limit"),
+        ([], 2, "queue"),
+    ],
+)
+def test_what_is_refused(cli: Command, over: str, arguments: list[str], code: int, message: str) -> None:
+    shown = cli("claim", *arguments)
+    assert (shown.code, shown.out) == (code, "")
+    assert message in shown.err.lower()
+    assert len(cli("claim", "q", "--json").document["waiters"]) == 2
+
+
+def test_the_help(bare: Command) -> None:
+    shown = bare("claim", "--help")
+    assert shown.code == 0
+    assert "Usage: flow-signal claim" in shown.out
+    assert all(option in shown.out for option in ("--limit", "--lease", "--json"))
