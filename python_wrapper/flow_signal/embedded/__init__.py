@@ -3,8 +3,9 @@
     with EmbeddedServer() as server:
         psycopg.connect(server.conninfo())
 
-It runs `initdb` and `postgres` of any installation of PostgreSQL 14 to 18, as root or as a plain user, on Linux
-and macOS. Whatever way the owning process ends, `kill -9` included, the server and its temporary folder go with it.
+It runs `initdb` and `postgres` of any installation of PostgreSQL 14 to 18, as root or as a plain user. Whatever way
+the owning process ends, `kill -9` included, the server and its temporary folder go with it. Written for Linux and
+macOS, tested on Linux.
 """
 
 from ._binaries import find_bin_dir

@@ -45,13 +45,15 @@ class EmbeddedServer:
         0 on a free port, with another number on that one.
     settings: server parameters by name, as in postgresql.conf.
 
-    The database is encoded in UTF8 with locale C and time zone UTC. The server ends with the
+    The databases are encoded in UTF8 with locale C and time zone UTC. The server ends with the
     process that started it, even if that is killed.
 
-    Only the account that runs the server (and root) can enter its socket's folder, so a
-    connection by the socket needs no password. By TCP every role needs one: the superuser gets
-    a new one at each start with a port, other roles have those that you give them. When
-    root starts a server it runs as the owner of `data_dir`, else as postgres, else as nobody.
+    Only the account that runs the server (and root) can enter the folder of its socket, so a
+    connection by the socket needs no password. By TCP every role needs one: the superuser
+    `postgres` gets a new one at each start with a port, other roles have those you give them.
+
+    When root starts a server, it runs as the owner of `data_dir`; if that is root too (the folder
+    is then empty, and changes hands) or there is none, as postgres, else as nobody.
     """
 
     bin_dir: Path

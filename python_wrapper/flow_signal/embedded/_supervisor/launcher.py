@@ -18,7 +18,7 @@ from .processes import Account, Owner, start_process, stop_process
 from .protocol import LOCALHOST, EmbeddedServerError
 
 SOCKET_PORT = 5432  # names the socket when no TCP port is asked for
-START_SECONDS = 60
+START_SECONDS = 120
 PORT_ATTEMPTS = 5
 LOG_TAIL_BYTES = 4000
 
