@@ -49,7 +49,7 @@ def claim(queue: str = QUEUE, *, limit: int = 100, lease_ms: float = 60_000) -> 
 
 
 def make_due(connection: psycopg.Connection[Any], count: int, *, first: int = 1) -> None:
-    """Register waiters that are over: odd numbers delivered, even numbers overdue."""
+    """Register waiters that are over: odd numbers delivered, even numbers overdue; the first is odd."""
     values = {"first": first, "count": count, "queue": QUEUE, "half_overdue": True}
     assert connection.execute(REGISTER, values).fetchall() == [(count,)]
     assert connection.execute(DELIVER, {"first": first, "count": count}).fetchall() == [((count + 1) // 2,)]

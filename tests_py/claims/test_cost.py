@@ -73,7 +73,7 @@ def test_a_large_limit_reads_no_more_than_it_gets(connection: psycopg.Connection
     for _ in range(2):
         entries_read(connection, IDLE // 10, IDLE // 10)
     entries_read(connection, 0)
-    make_due(connection, LIMIT, first=IDLE)
+    make_due(connection, LIMIT, first=IDLE + 1)
     assert entries_read(connection, LIMIT, IDLE // 10) < 20 * LIMIT
 
 
