@@ -50,21 +50,40 @@ BEGIN
                 v_waiter.expires_at IS NOT DISTINCT FROM p_expires_at
                 OR (p_expires_at <= v_now) IS TRUE
             );
-            UPDATE flow_signal.flow_signal_waiters AS w
-            SET
-                signal_name = p_signal_name,
-                expires_at = p_expires_at,
-                expired_at = CASE WHEN v_settled THEN w.expired_at END,
-                wake_channel = p_wake_channel,
-                queue = p_queue,
-                due_at = CASE WHEN p_queue IS NOT NULL THEN p_expires_at END,
-                place = CASE
-                    WHEN w.signal_name = p_signal_name COLLATE "C" AND w.place = 'head' THEN 'head'
-                    WHEN NOT v_line_has_head THEN 'head'
-                    WHEN v_settled THEN 'expired'
-                    ELSE 'waiting'
-                END
-            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+            IF v_waiter.signal_name = p_signal_name COLLATE "C" THEN
+                UPDATE flow_signal.flow_signal_waiters AS w
+                SET
+                    expires_at = p_expires_at,
+                    expired_at = CASE WHEN v_settled THEN w.expired_at END,
+                    wake_channel = p_wake_channel,
+                    queue = p_queue,
+                    due_at = CASE WHEN p_queue IS NOT NULL THEN p_expires_at END,
+                    place = CASE
+                        WHEN w.place = 'head' OR NOT v_line_has_head THEN 'head'
+                        WHEN v_settled THEN 'expired'
+                        ELSE 'waiting'
+                    END
+                WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+            ELSE
+                -- A new row: who waits for the old one, as the lock of its line, must not follow.
+                DELETE FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+                INSERT INTO flow_signal.flow_signal_waiters (
+                    run_id, step_key, signal_name, place, created_at, expires_at, expired_at,
+                    due_at, wake_channel, queue
+                )
+                VALUES (
+                    p_run_id, p_step_key, p_signal_name,
+                    CASE
+                        WHEN NOT v_line_has_head THEN 'head'
+                        WHEN v_settled THEN 'expired'
+                        ELSE 'waiting'
+                    END,
+                    v_waiter.created_at, p_expires_at,
+                    CASE WHEN v_settled THEN v_waiter.expired_at END,
+                    CASE WHEN p_queue IS NOT NULL THEN p_expires_at END, p_wake_channel, p_queue
+                );
+            END IF;
             IF NOT v_settled THEN
                 PERFORM flow_signal.take_buffered_signal(
                     p_run_id, p_step_key, p_signal_name, p_expires_at
@@ -91,11 +110,14 @@ BEGIN
             IF v_line > p_signal_name COLLATE "C" THEN
                 PERFORM flow_signal.hold_line(p_run_id, v_line);
             END IF;
+            -- Not in another line: its row may be the lock of that.
             SELECT w.* INTO v_waiter
             FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
+            WHERE w.run_id = p_run_id
+                AND w.step_key = p_step_key COLLATE "C"
+                AND w.signal_name IN (v_line, p_signal_name COLLATE "C")
             FOR NO KEY UPDATE;
-            IF NOT FOUND OR v_waiter.signal_name NOT IN (v_line, p_signal_name COLLATE "C") THEN
+            IF NOT FOUND THEN
                 RAISE EXCEPTION USING
                     ERRCODE = '40001',
                     MESSAGE = format('step "%s" has left "%s"', p_step_key, v_line),

@@ -92,17 +92,21 @@ BEGIN
                 AND w.signal_name = p_signal_name COLLATE "C"
                 AND w.place = 'head'
         ), (
-            SELECT max(w.created_at)
+            SELECT w.created_at
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
                 AND w.signal_name = p_signal_name COLLATE "C"
                 AND w.place = 'waiting'
+            ORDER BY w.created_at DESC
+            LIMIT 1
         ), (
-            SELECT max(w.created_at)
+            SELECT w.created_at
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
                 AND w.signal_name = p_signal_name COLLATE "C"
                 AND w.place = 'delivered'
+            ORDER BY w.created_at DESC
+            LIMIT 1
         )) THEN
             v_now := clock_timestamp();
             UPDATE flow_signal.flow_signal_waiters AS w

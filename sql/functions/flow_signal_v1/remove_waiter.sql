@@ -17,18 +17,26 @@ BEGIN
         PERFORM flow_signal.refuse_name('step key', p_step_key);
     END IF;
 
-    DELETE FROM flow_signal.flow_signal_waiters AS w
-    WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
-    RETURNING w.* INTO v_waiter;
-    IF FOUND THEN
-        RETURN NEXT (
-            v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name,
-            flow_signal.waiter_state(
-                v_waiter.delivered_at, v_waiter.expired_at, v_waiter.expires_at, clock_timestamp()
-            ),
-            v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at, v_waiter.payload_json
-        )::flow_signal_v1.waiter;
-    END IF;
+    LOOP
+        DELETE FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
+        RETURNING w.* INTO v_waiter;
+        IF FOUND THEN
+            RETURN NEXT (
+                v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name,
+                flow_signal.waiter_state(
+                    v_waiter.delivered_at, v_waiter.expired_at, v_waiter.expires_at, clock_timestamp()
+                ),
+                v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at, v_waiter.payload_json
+            )::flow_signal_v1.waiter;
+            RETURN;
+        END IF;
+        -- While we waited for it, it may have got another signal, and with that another row.
+        PERFORM
+        FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+        EXIT WHEN NOT FOUND;
+    END LOOP;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) FROM public;
