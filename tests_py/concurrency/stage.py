@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
 
@@ -18,6 +19,9 @@ PATIENCE_SECONDS = 60
 """What takes longer than this has failed."""
 
 POLL_SECONDS = 0.001
+
+PREPARED = 0
+"""What pg_blocking_pids gives for a prepared transaction."""
 
 BROKEN_RULES = """
 SELECT 'two heads for signal ' || w.signal_name
@@ -147,9 +151,26 @@ class Stage:
             self._sessions.append(Session(self.conninfo, self._threads))
         return self._sessions[:count]
 
+    @contextmanager
+    def guest(self) -> Iterator[Session]:
+        """One more session, whose connection may be lost."""
+        guest = Session(self.conninfo, self._threads)
+        self._sessions.append(guest)
+        try:
+            yield guest
+        finally:
+            self._sessions.remove(guest)
+            guest.connection.close()
+
+    def terminate(self, session: Session) -> None:
+        """End the session's process; return when it is gone."""
+        self._monitor.execute("SELECT pg_terminate_backend(%s)", [session.pid])
+        while self._monitor.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [session.pid]).fetchone():
+            time.sleep(POLL_SECONDS)
+
     def waits(self, step: Step) -> bool:
-        """Watch the step until it waits for another session (True) or has ended (False)."""
-        pids = {session.pid for session in self._sessions}
+        """Watch the step until it waits for another session or a prepared transaction (True) or has ended (False)."""
+        pids = {PREPARED, *(session.pid for session in self._sessions)}
         while not step.future.done():
             if pids.intersection(self.blockers(step)):
                 return True
