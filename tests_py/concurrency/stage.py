@@ -198,6 +198,9 @@ class Stage:
         while not self.has_passed(instant):
             time.sleep(POLL_SECONDS)
 
+    def notify(self, channel: str, payload: str) -> None:
+        self._monitor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
+
     def broken_invariants(self, run: Run) -> list[str]:
         """What must never be true of a run, but is."""
         payloads = [payload for payload, _ in self.payloads(run)]
