@@ -32,8 +32,8 @@ def environment(database: str) -> dict[str, str]:
     }
 
 
-def test_python(environment: dict[str, str], database: str) -> None:
-    [example] = examples("python")
+@pytest.mark.parametrize("example", examples("python"))
+def test_python(environment: dict[str, str], database: str, example: str) -> None:
     subprocess.run([sys.executable, "-c", example], env=environment, check=True)
     with psycopg.connect(database) as conn:
         assert conn.execute("SELECT count(*) FROM flow_signal.flow_signal_waiters").fetchone() == (0,)

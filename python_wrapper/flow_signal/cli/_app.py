@@ -94,8 +94,7 @@ def migrate(dsn: Dsn = None, as_json: Json = False) -> None:
         output.json({"notices": notices})
         return
     for notice in notices:
-        if not notice.endswith(" already exists, skipping"):  # PostgreSQL's own, and nothing was done
-            output.terminal.say(notice.removeprefix("flow-signal: "))
+        output.terminal.say(notice.removeprefix("flow-signal: "))
 
 
 @app.command()
