@@ -4,9 +4,9 @@ python bench/claims.py [--rounds N] [--due N] [--idle N] [--claimers N] [--limit
 
 Each claimer is a process that claims, commits, and begins again until nothing is left. Checked in every round: each
 waiter was claimed exactly once, no error (so no deadlock), no sequential scan of the table. Printed are the claimed
-waiters per second of wall time (median and spread of the rounds, taken in turn alone and beside), and the index entries
-read for each waiter claimed. In the last column another session keeps a snapshot open, as a long report does: what the
-claims leave behind in the index cannot be cleaned.
+waiters per second of wall time (median and spread of the rounds, contenders in turn), and for each waiter the server's
+CPU time, which is steadier on a shared machine, and the index entries read. In the last line another session keeps a
+snapshot open, as a long report does, so that what the claims leave behind in the index cannot be cleaned.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from multiprocessing.synchronize import Barrier
 from uuid import UUID
 
 import psycopg
+from backend_cpu import backend_cpu
 
 from flow_signal import migrate
 from flow_signal.embedded import EmbeddedServer
@@ -45,14 +46,19 @@ SELECT
 """
 
 
-def claimer(conninfo: str, limit: int, start: Barrier, results: multiprocessing.Queue[list[UUID]]) -> None:
+Claimed = tuple[list[UUID], float]
+"""What a claimer got, and the CPU time of its server process in microseconds."""
+
+
+def claimer(conninfo: str, limit: int, start: Barrier, results: multiprocessing.Queue[Claimed]) -> None:
     claimed: list[UUID] = []
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(CLAIM.replace("'bench'", "'nobody'"), [limit], prepare=True)
+        cpu = backend_cpu(connection)
         start.wait()
         while rows := connection.execute(CLAIM, [limit], prepare=True, binary=True).fetchall():
             claimed += [row[0] for row in rows]
-    results.put(claimed)
+        results.put((claimed, backend_cpu(connection) - cpu))
 
 
 class Bench:
@@ -71,8 +77,8 @@ class Bench:
         [[scans, entries]] = self.connection.execute(COUNTERS).fetchall()
         return scans, int(entries)
 
-    def round(self, idle: int, snapshot: bool) -> tuple[float, float]:
-        """Return the waiters claimed per second, and the index entries read for each."""
+    def round(self, idle: int, snapshot: bool) -> tuple[float, float, float]:
+        """Return the waiters claimed per second, and for each the CPU microseconds and the index entries read."""
         options = self.options
         self.connection.execute("TRUNCATE flow_signal.flow_signal_waiters")
         self.add("delivered", options.due // 2)
@@ -81,7 +87,7 @@ class Bench:
         self.connection.execute("VACUUM ANALYZE flow_signal.flow_signal_waiters")
         self.connection.execute("CHECKPOINT")
         start = self.processes.Barrier(options.claimers + 1)
-        results: multiprocessing.Queue[list[UUID]] = self.processes.Queue()
+        results: multiprocessing.Queue[Claimed] = self.processes.Queue()
         arguments = (self.server.conninfo(), options.limit, start, results)
         claimers = [self.processes.Process(target=claimer, args=arguments) for _ in range(options.claimers)]
         scans, entries = self.counters()
@@ -93,16 +99,21 @@ class Bench:
                 process.start()
             start.wait()
             began = time.perf_counter()
-            claimed = [run_id for _ in claimers for run_id in results.get()]
+            parts = [results.get() for _ in claimers]
             seconds = time.perf_counter() - began
         for process in claimers:
             process.join()
             assert process.exitcode == 0
         scans_after, entries_after = self.counters()
-        times = Counter(Counter(claimed).values())
+        times = Counter(Counter(run_id for claimed, _ in parts for run_id in claimed).values())
         assert times == {1: options.due}, f"waiters by how often they were claimed: {times}"
         assert scans_after - scans <= (1 if snapshot else 0), "a sequential scan"
-        return options.due / seconds, (entries_after - entries) / options.due
+        cpu = sum(cpu for _, cpu in parts)
+        return options.due / seconds, cpu / options.due, (entries_after - entries) / options.due
+
+
+def medians(rounds: list[tuple[float, float, float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 def main() -> None:
@@ -118,26 +129,24 @@ def main() -> None:
         f"beside {options.idle:,} not due": (options.idle, False),
         "alone, under an old snapshot": (0, True),
     }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    reads: dict[str, list[float]] = {name: [] for name in contenders}
+    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in contenders}
     with EmbeddedServer(settings={"max_wal_size": "4GB", "autovacuum": "off"}) as server:
         migrate.migrate(server.conninfo())
         bench = Bench(server, options)
         for _ in range(options.rounds):
             for name, (idle, snapshot) in contenders.items():
-                rate, entries = bench.round(idle, snapshot)
-                rates[name].append(rate)
-                reads[name].append(entries)
+                taken[name].append(bench.round(idle, snapshot))
         bench.connection.close()
     print(
         f"{options.claimers} claimers, {options.due:,} due, {options.limit} a call, {options.rounds} rounds, no flush:"
     )
-    print(f"{'':30}  waiters/s (min-max)          ratio   entries read a waiter")
-    alone = statistics.median(rates["alone"])
-    for name, values in rates.items():
-        median = statistics.median(values)
-        spread = f"({min(values):,.0f}-{max(values):,.0f})"
-        print(f"{name:30} {median:10,.0f} {spread:18} {median / alone:6.2f} {statistics.median(reads[name]):12.1f}")
+    print(f"{'':30}  waiters/s (min-max)          ratio    CPU us   ratio   entries read")
+    alone_rate, alone_cpu, _ = medians(taken["alone"])
+    for name, rounds in taken.items():
+        rate, cpu, entries = medians(rounds)
+        spread = f"({min(rounds)[0]:,.0f}-{max(rounds)[0]:,.0f})"
+        ratios = f"{rate / alone_rate:6.2f} {cpu:9.1f} {cpu / alone_cpu:7.2f}"
+        print(f"{name:30} {rate:10,.0f} {spread:18} {ratios} {entries:14.1f}")
     print("each waiter exactly once, no error, no sequential scan")
 
 
