@@ -29,6 +29,14 @@ test: .venv/dev.stamp $(SCRIPT) $(if $(SQL_TESTS),.tools/pg_prove .tools/pgtap.s
 	$(if $(SQL_TESTS),$(PYTHON_BIN)/python -m tests_sql.run $(SQL_TESTS))
 	$(if $(PY_TESTS),$(PYTHON_BIN)/python -m pytest $(if $(T),,--numprocesses 4) $(PY_TESTS))
 
+.PHONY: soak
+soak: .venv/dev.stamp $(SCRIPT)  ## Stress the line with random transactions for ten minutes
+	FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/concurrency/test_stress.py tests_py/concurrency/test_schedules.py
+
+.PHONY: bench
+bench: .venv/dev.stamp $(SCRIPT)  ## Run the measurements of bench/, one after another
+	@for bench in $(filter-out bench/backend_cpu.py,$(wildcard bench/*.py)); do echo "== $$bench"; $(PYTHON_BIN)/python $$bench || exit 1; done
+
 .PHONY: lint
 lint: lint-sql lint-python  ## Check the SQL and the Python, changing nothing
 
