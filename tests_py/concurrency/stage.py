@@ -198,6 +198,18 @@ class Stage:
         while not self.has_passed(instant):
             time.sleep(POLL_SECONDS)
 
+    def written(self) -> str:
+        """How far the server's log is written."""
+        row = self._monitor.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+        assert row
+        return str(row[0])
+
+    def await_replay(self, position: str) -> None:
+        """Return as soon as this standby has replayed its primary's log up to there."""
+        query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        while self._monitor.execute(query, [position]).fetchone() != (True,):
+            time.sleep(POLL_SECONDS)
+
     def notify(self, channel: str, payload: str) -> None:
         self._monitor.execute("SELECT pg_notify(%s, %s)", [channel, payload])
 

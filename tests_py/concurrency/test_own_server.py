@@ -1,0 +1,169 @@
+"""What needs a server of its own: prepared transactions, and a hot standby."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flow_signal.embedded import EmbeddedServer
+from flow_signal.migrate import migrate
+from tests_py.concurrency.calls import Call, Run
+from tests_py.concurrency.pairs import TABLES
+from tests_py.concurrency.situations import SituatedRun, short
+from tests_py.concurrency.stage import Stage
+
+SETTINGS = {"max_prepared_transactions": "4"}
+
+
+@pytest.fixture(scope="module")
+def primary(server: EmbeddedServer) -> Iterator[EmbeddedServer]:
+    """The session's `server` is needed only because it builds the script."""
+    with EmbeddedServer(settings=SETTINGS) as primary:
+        migrate(primary.conninfo())
+        yield primary
+
+
+@pytest.fixture
+def own_stage(primary: EmbeddedServer) -> Iterator[Stage]:
+    stage = Stage(primary.conninfo())
+    yield stage
+    stage.reset()
+    stage.close()
+
+
+@pytest.fixture(scope="module")
+def standby(primary: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("standby") / "data"
+    libraries = primary.bin_dir.parent / "lib"
+    subprocess.run(
+        [
+            *(primary.bin_dir / "pg_basebackup", f"--dbname={primary.conninfo()}", f"--pgdata={folder}"),
+            *("--checkpoint=fast", "--write-recovery-conf", "--no-sync"),
+        ],
+        env={**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries.is_dir() else None,
+        check=True,
+    )
+    assert (folder / "standby.signal").exists()
+    if os.geteuid() == 0:
+        give_to_owner_of(primary.data_dir, folder)
+    with EmbeddedServer(data_dir=folder, settings={**SETTINGS, "fsync": "off"}) as server:
+        stage = Stage(server.conninfo())
+        yield stage
+        stage.close()
+
+
+def give_to_owner_of(model: Path, folder: Path) -> None:
+    owner = model.stat()
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def test_a_prepared_transaction_holds_its_line(own_stage: Stage) -> None:
+    """Until it is committed or rolled back, whoever does that: its own session can go on or be gone."""
+    b = own_stage.sessions(1)[0]
+    expected, seen, flaws = {}, {}, {}
+    for situation in ("empty line", "live head", "headless line", "expired head"):
+        for first in ("new", "again", "keep id", "remove"):
+            for end in ("COMMIT PREPARED", "ROLLBACK PREPARED"):
+                run = SituatedRun(own_stage, situation, b)
+                with own_stage.guest() as a:
+                    a.begin()
+                    first_answer = short(a(run.first(first)))
+                    a.execute(f"PREPARE TRANSACTION '{run.id}'")
+                step = b.start(run.second("send"))
+                waits = own_stage.waits(step)
+                c = own_stage.sessions(2)[1]
+                c.execute(f"{end} '{run.id}'")
+                answer = short(step.answer())
+                cell = TABLES[situation][first].seconds["send"]
+                committed = end == "COMMIT PREPARED"
+                seen[situation, first, end] = (waits, answer)
+                expected[situation, first, end] = (
+                    cell.waits,
+                    cell.after_commit if committed else cell.after_rollback,
+                )
+                if committed:
+                    run.count(first, first_answer, "A")
+                run.count("send", answer, "B")
+                flaws[situation, first, end] = run.flaws()
+    assert seen == expected
+    assert not any(flaws.values()), flaws
+
+
+def test_a_prepared_transaction_cannot_notify(own_stage: Stage) -> None:
+    """PostgreSQL's own limit: who uses PREPARE TRANSACTION registers without a wake channel. Nothing is changed."""
+    run = Run()
+    a, b = own_stage.sessions(2)
+    b(run.register("w", channel="c"))
+    a.begin()
+    assert a(run.deliver("A")) == "delivered w"
+    prepare = Call("PREPARE TRANSACTION 'p'", {}, str)
+    assert a(prepare) == "0A000"
+    assert b(run.get("w")) == "waiting"
+    assert b(run.deliver("B")) == "delivered w"
+
+
+def test_a_standby_shows_waiters_and_takes_no_signals(own_stage: Stage, standby: Stage) -> None:
+    run = SituatedRun(own_stage, "two wait", own_stage.sessions(1)[0])
+    a = own_stage.sessions(1)[0]
+    a(run.deliver("A"))
+    b = standby.sessions(1)[0]
+    standby.await_replay(own_stage.written())
+
+    assert [b(run.get(step)) for step in ("v", "w", "z", "x")] == [
+        "waiting for other",
+        "delivered A",
+        "waiting",
+        "none",
+    ]
+    assert b(run.wait("w")) == "delivered A"
+    assert b(run.wait("z", seconds=0)) == "waiting"
+    b.begin("REPEATABLE READ")
+    assert b(run.get("w")) == "delivered A"
+    b.rollback()
+
+    refused = {
+        "register": run.register("n"),
+        "register again": run.register("z", channel="c"),
+        "deliver": run.deliver("B"),
+        "deliver to a settled line": run.deliver("B", "other"),
+        "deliver to nobody": run.deliver("B", "nobody"),
+        "deliver with an id": run.deliver("B", id="id-1"),
+        "remove": run.remove("w"),
+        "claim": run.claim(),
+    }
+    assert {name: b(call) for name, call in refused.items()} == dict.fromkeys(refused, "25006")
+
+
+def test_a_standby_follows(own_stage: Stage, standby: Stage) -> None:
+    """A reader that polls the standby sees the delivery; a long poll that began before it, too."""
+    run = Run()
+    a = own_stage.sessions(1)[0]
+    b = standby.sessions(1)[0]
+    a(run.register("w"))
+    standby.await_replay(own_stage.written())
+    step = b.start(run.wait("w", seconds=60))
+    a(run.deliver("A"))
+    assert step.answer() == "delivered A"
+
+
+@pytest.mark.parametrize("call", ["register", "deliver", "remove", "claim"])
+def test_a_read_only_transaction_changes_nothing(own_stage: Stage, call: str) -> None:
+    run = Run()
+    a = own_stage.sessions(1)[0]
+    a(run.register("w"))
+    a.execute("BEGIN READ ONLY")
+    assert a(run.get("w")) == "waiting"
+    calls = {
+        "register": run.register("n"),
+        "deliver": run.deliver("A"),
+        "remove": run.remove("w"),
+        "claim": run.claim(),
+    }
+    assert a(calls[call]) == "25006"
+    a.rollback()
+    assert own_stage.contents(run) == ["w waiting"]
