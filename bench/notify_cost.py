@@ -1,12 +1,13 @@
 """Compare deliver_signal to waiters without a wake channel with the same function without any NOTIFY in it.
 
-python bench/notify_cost.py [--rounds N] [--seconds N] [--senders N] [--flush]
+python bench/notify_cost.py [--pairs N] [--seconds N] [--senders N] [--flush]
 
-The bench makes a copy of the function in its own server and cuts the NOTIFY out. Senders (a process each) deliver to
-waiters that were registered before; the two functions take turns, in pairs whose order alternates, and the ratio is
-taken in each pair. For information also with a part of the waiters asking for a NOTIFY, with one session that listens.
-Printed are deliveries per second and the ratio to the function without NOTIFY (median and spread of the pairs), and
-server CPU of one delivery by a single sender. --flush: on disk, flushed at every commit.
+The bench makes copies of the function in its own server and cuts the NOTIFY out. Senders (a process each) deliver to
+waiters that were registered before; two functions take turns, in pairs whose order alternates, and the ratio is taken
+in each pair. The first line compares two equal copies: that is the noise. For information also with a part of the
+waiters asking for a NOTIFY, with one session that listens. Printed are deliveries per second and the server's CPU time
+of one delivery, each as the median without and with NOTIFY, and the median and the quartiles of the pairs' ratios.
+--flush: on disk, flushed at every commit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from backend_cpu import backend_cpu
 from flow_signal import migrate
 from flow_signal.embedded import EmbeddedServer
 
-FULL, CUT = "deliver_signal", "deliver_without_notify"
+FULL, CUT, CONTROL = "deliver_signal", "deliver_without_notify", "deliver_without_notify_again"
 DELIVER = (
     "SELECT d.status FROM flow_signal_v1.{}(p_run_id => %s, p_signal_name => 'signal', p_payload_json => 'true') AS d"
 )
@@ -39,17 +40,18 @@ CROSS JOIN LATERAL flow_signal_v1.register_waiter(
     p_wake_channel => CASE WHEN n %% 100 < %s THEN 'bench' END
 ) AS w
 """
-Pair = tuple[tuple[float, float], tuple[float, float]]
+Measured = tuple[float, float]
+"""Deliveries per second of all senders, and the mean CPU time of one in microseconds."""
 
 CHUNK = 250
 """Waiters that a sender has registered at a time."""
 
 
-def make_copy(connection: psycopg.Connection[tuple[str]]) -> None:
+def make_copy(connection: psycopg.Connection[tuple[str]], name: str) -> None:
     query = "SELECT pg_get_functiondef('flow_signal_v1.deliver_signal'::regproc)"
     [[source]] = connection.execute(query).fetchall()
     notify = r"\n *IF v_waiter\.wake_channel IS NOT NULL THEN.*?END IF;"
-    cut, cuts = re.subn(notify, "", source.replace(f"flow_signal_v1.{FULL}", f"flow_signal_v1.{CUT}"), flags=re.DOTALL)
+    cut, cuts = re.subn(notify, "", source.replace(f"flow_signal_v1.{FULL}", f"flow_signal_v1.{name}"), flags=re.DOTALL)
     cut = re.sub(r", w\.wake_channel\b", "", cut)
     assert cuts == 1, cut
     assert not re.search("pg_notify|wake_channel", cut), cut
@@ -80,7 +82,8 @@ def sender(conninfo: str, orders: Connection) -> None:
 class Bench:
     def __init__(self, conninfo: str, senders: int, stack: ExitStack) -> None:
         self.connection = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
-        make_copy(self.connection)
+        for name in (CUT, CONTROL):
+            make_copy(self.connection, name)
         self.connection.execute("LISTEN bench")
         self.senders: list[Connection] = []
         for _ in range(senders):
@@ -91,40 +94,39 @@ class Bench:
             stack.callback(orders.send, None)
             self.senders.append(orders)
 
-    def run(self, function: str, percent: int, seconds: float, senders: int | None = None) -> tuple[float, float]:
-        """Return the deliveries per second of all senders, and the mean CPU of one delivery in microseconds."""
-        busy = self.senders[:senders]
-        for orders in busy:
+    def run(self, function: str, percent: int, seconds: float) -> Measured:
+        for orders in self.senders:
             orders.send((function, percent, seconds))
-        answers = [orders.recv() for orders in busy]
+        answers = [orders.recv() for orders in self.senders]
         for _ in self.connection.notifies(timeout=0):
             pass
         self.connection.execute("TRUNCATE flow_signal.flow_signal_waiters")
         return sum(rate for rate, _ in answers), statistics.mean(cpu for _, cpu in answers)
 
-    def pairs(self, rounds: int, percent: int, seconds: float, senders: int | None = None) -> list[Pair]:
-        """Return pairs of what `run` measured for CUT and FULL."""
-        self.run(FULL, percent, seconds / 4, senders)
-        self.run(CUT, percent, seconds / 4, senders)
+    def pairs(self, function: str, percent: int, pairs: int, seconds: float) -> list[tuple[Measured, Measured]]:
+        """Return what was measured for CUT and the function, pair by pair."""
         taken = []
-        for number in range(rounds):
-            order = (CUT, FULL) if number % 2 else (FULL, CUT)
-            measured = {function: self.run(function, percent, seconds, senders) for function in order}
-            taken.append((measured[CUT], measured[FULL]))
+        for number in range(pairs + 1):
+            order = (CUT, function) if number % 2 else (function, CUT)
+            measured = {name: self.run(name, percent, seconds) for name in order}
+            if number:  # the first pair warms up
+                taken.append((measured[CUT], measured[function]))
         return taken
 
 
-def show(name: str, pairs: list[tuple[float, float]], unit: str) -> None:
-    ratios = [full / cut for cut, full in pairs]
-    cut, full = (statistics.median(values) for values in zip(*pairs, strict=True))
-    spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
-    print(f"{name:34} {cut:9,.1f} {full:9,.1f} {unit:5} {statistics.median(ratios):6.3f} {spread}", flush=True)
+def show(name: str, pairs: list[tuple[Measured, Measured]]) -> None:
+    for column, unit in enumerate(("/s", "us CPU")):
+        without, with_notify = (statistics.median(pair[side][column] for pair in pairs) for side in (0, 1))
+        quartiles = statistics.quantiles([pair[1][column] / pair[0][column] for pair in pairs], n=4)
+        low, median, high = (f"{value:.3f}" for value in quartiles)
+        print(f"{name:28} {without:9,.1f} {with_notify:9,.1f} {unit:7} {median} ({low}-{high})", flush=True)
+        name = ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each side of a pair")
     parser.add_argument("--senders", type=int, default=8)
     parser.add_argument("--flush", action="store_true")
     options = parser.parse_args()
@@ -133,15 +135,15 @@ def main() -> None:
         server = stack.enter_context(EmbeddedServer(data_dir=folder))
         migrate.migrate(server.conninfo())
         bench = Bench(server.conninfo(), options.senders, stack)
-        print(f"{options.senders} senders, {options.rounds} pairs, {'flush' if options.flush else 'no flush'}")
-        print(f"{'':34}   without      with          ratio (min-max of the pairs)")
-        for percent in (0, 10, 100):
-            pairs = bench.pairs(
-                options.rounds if percent == 0 else max(3, options.rounds // 3), percent, options.seconds
-            )
-            show(f"{percent} % ask for a channel", [(cut[0], full[0]) for cut, full in pairs], "/s")
-        pairs = bench.pairs(options.rounds, 0, options.seconds, 1)
-        show("0 %, one sender, CPU of a delivery", [(cut[1], full[1]) for cut, full in pairs], "us")
+        print(f"{options.senders} senders, {options.pairs} pairs, {'flush' if options.flush else 'no flush'}")
+        print(f"{'':28}   without      with          ratio (quartiles)")
+        for name, function, percent in (
+            ("control: without twice", CONTROL, 0),
+            ("0 % ask for a channel", FULL, 0),
+            ("10 % ask for a channel", FULL, 10),
+            ("100 % ask for a channel", FULL, 100),
+        ):
+            show(name, bench.pairs(function, percent, options.pairs, options.seconds))
 
 
 if __name__ == "__main__":
