@@ -11,15 +11,18 @@ from tests_py.concurrency.stage import Session, Stage
 
 LATER_MS = 3_600_000
 SHORT_MS = 50
+LONG_ENOUGH_MS = 500
+"""For two calls, on a busy machine too."""
 
 
 def test_oldest_due_first(stage: Stage, run: Run, a: Session) -> None:
     """Deliveries are due when they happen, deadlines when they pass, in one order."""
-    deadline = stage.ahead(SHORT_MS)
-    for step, until in (("late", deadline), ("second", None), ("first", None), ("long past", stage.ahead(-LATER_MS))):
+    for step, until in (("second", None), ("first", None), ("long past", stage.ahead(-LATER_MS))):
         a(run.register(step, step, until=until, queue=QUEUE))
     a(run.deliver("A", "first"))
     a(run.deliver("B", "second"))
+    deadline = stage.ahead(1)
+    a(run.register("late", "late", until=deadline, queue=QUEUE))
     stage.await_passing(deadline)
     a(run.register("third", "third", queue=QUEUE))
     a(run.deliver("C", "third"))
@@ -44,12 +47,10 @@ def test_a_lease_ends(stage: Stage, run: Run, a: Session, b: Session) -> None:
     a(run.register("w", queue=QUEUE))
     a(run.deliver("A"))
     assert a(claim(lease_ms=SHORT_MS)) == "w delivered A"
-    end_at_the_latest = stage.ahead(SHORT_MS)
     answer = b(claim(lease_ms=LATER_MS))
     while answer == "none":
         answer = b(claim(lease_ms=LATER_MS))
     assert answer == "w delivered A"
-    assert stage.has_passed(end_at_the_latest) or stage.ahead(5) >= end_at_the_latest
     assert a(claim()) == "none"
 
 
@@ -120,7 +121,7 @@ def test_a_waiter_that_is_being_delivered_to_is_claimed(
     stage: Stage, run: Run, a: Session, b: Session, commits: bool
 ) -> None:
     """Past the deadline too: the sender was in time, and its verdict stands."""
-    deadline = stage.ahead(SHORT_MS)
+    deadline = stage.ahead(LONG_ENOUGH_MS)
     a(run.register("w", until=deadline, queue=QUEUE))
     a.begin()
     assert a(run.deliver("A")) == "delivered w"
