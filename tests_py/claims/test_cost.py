@@ -65,7 +65,6 @@ def test_a_claim_of_nothing_reads_nothing(connection: psycopg.Connection[Any]) -
         assert max(entries_read(connection, 0) for _ in range(CALLS)) <= LIMIT
 
 
-@pytest.mark.xfail(reason="joins by a hash over all waiters when the statistics know of more that are due")
 def test_a_large_limit_reads_no_more_than_it_gets(connection: psycopg.Connection[Any]) -> None:
     add_idle(connection, IDLE)
     make_due(connection, IDLE // 5)

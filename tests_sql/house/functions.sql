@@ -44,7 +44,10 @@ SELECT is_empty(
     $$SELECT f.schema, f.name, s.setting
     FROM functions AS f
     CROSS JOIN unnest(f.proconfig) AS s (setting)
-    WHERE s.setting NOT IN ('search_path=pg_catalog, pg_temp', 'enable_seqscan=off')$$,
+    WHERE s.setting NOT IN (
+        'search_path=pg_catalog, pg_temp', 'enable_seqscan=off', 'enable_hashjoin=off',
+        'enable_mergejoin=off'
+    )$$,
     'they set nothing else, but for the planner'
 );
 SELECT is_empty(
