@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from flow_signal.embedded import EmbeddedServer
 from sql.build import ROOT, build, read_version
+from tests_py.build.scripts import run
 
 MIGRATION = "sql/migrations/0001_waiters.sql"
 FUNCTION = "sql/functions/flow_signal_v1/version.sql"
-
-
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    """A copy of the parts, to be changed."""
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "sql", tmp_path / "sql")
-    return tmp_path
-
-
-@pytest.fixture
-def empty_database(server: EmbeddedServer) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(server.conninfo(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield server.conninfo(name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def run(script: str, conninfo: str) -> list[str]:
-    """Run the script and return the messages of its notices."""
-    messages: list[str] = []
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.add_notice_handler(lambda notice: messages.append(notice.message_primary or ""))
-        connection.execute(script.encode())
-    return messages
 
 
 def snapshot(server: EmbeddedServer, conninfo: str) -> str:

@@ -1,0 +1,38 @@
+"""What the tests of the scripts share: databases without flow-signal, and running a script in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from flow_signal.embedded import EmbeddedServer
+from sql.build import ROOT
+
+UNINSTALL = (ROOT / "sql/uninstall.sql").read_text(encoding="utf-8")
+
+
+@contextmanager
+def new_database(server: EmbeddedServer, template: str = "template1") -> Iterator[str]:
+    """The conninfo of a database that lives as long as the block."""
+    name = f"test_{uuid4().hex}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(server.conninfo(), autocommit=True) as admin:
+        admin.execute(create)
+        try:
+            yield server.conninfo(name)
+        finally:
+            admin.execute(drop)
+
+
+def run(script: str, conninfo: str, options: str = "") -> list[str]:
+    """Run the script and return the messages of its notices."""
+    messages: list[str] = []
+    with psycopg.connect(conninfo, autocommit=True, options=options) as connection:
+        connection.add_notice_handler(lambda notice: messages.append(notice.message_primary or ""))
+        connection.execute(script.encode())
+    return messages
