@@ -1,8 +1,8 @@
 """Park workflow steps in PostgreSQL and wake each exactly once by a signal.
 
-Every method of `FlowSignalStore` and `AsyncFlowSignalStore` is one call of one SQL function of schema flow_signal_v1;
-what is true of the function is true of the method; `wait` alone makes several. `AsyncWaitHub` waits for thousands of
-waiters over one connection. `flow_signal.migrate` installs those functions.
+Every method of `FlowSignalStore` and `AsyncFlowSignalStore` is one call of one SQL function of schema flow_signal_v1,
+or one look at a view there; what is true of the function is true of the method; `wait` alone makes several.
+`AsyncWaitHub` waits for thousands of waiters over one connection. `flow_signal.migrate` installs those functions.
 """
 
 from ._async_store import AsyncFlowSignalStore
@@ -16,19 +16,35 @@ from .errors import (
     WaiterExpiredError,
     WaiterNotFoundError,
 )
-from .results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+from .inputs import NewSignal, NewWaiter
+from .results import (
+    BufferedSignal,
+    BufferedSignalState,
+    FlowSignalWaiter,
+    Health,
+    SignalDeliveryResult,
+    SignalDeliveryStatus,
+    SignalStats,
+    WaiterState,
+)
 
 __all__ = [
     "AsyncFlowSignalStore",
     "AsyncWaitHub",
+    "BufferedSignal",
+    "BufferedSignalState",
     "DeliveryIdReusedError",
     "FlowSignalStore",
     "FlowSignalWaiter",
+    "Health",
     "HubClosedError",
+    "NewSignal",
+    "NewWaiter",
     "PayloadTooLargeError",
     "SignalDeliveryResult",
     "SignalDeliveryStatus",
     "SignalMismatchError",
+    "SignalStats",
     "WaiterExpiredError",
     "WaiterNotFoundError",
     "WaiterState",

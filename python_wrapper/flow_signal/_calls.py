@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
-from enum import Enum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -14,20 +12,30 @@ import psycopg
 from psycopg.adapt import AdaptersMap, Buffer, Loader
 from psycopg.pq import Format
 from psycopg.rows import BaseRowFactory, kwargs_row, scalar_row
+from psycopg.types.array import ArrayBinaryLoader, ListBinaryDumper
 from psycopg.types.bool import BoolBinaryLoader
-from psycopg.types.datetime import DatetimeBinaryDumper, TimedeltaBinaryDumper
-from psycopg.types.numeric import Int4Dumper
+from psycopg.types.datetime import DatetimeBinaryDumper, IntervalBinaryLoader, TimedeltaBinaryDumper
+from psycopg.types.numeric import Float8BinaryLoader, Int4Dumper, Int8, Int8BinaryLoader, Int8Dumper
 from psycopg.types.string import StrDumper, TextBinaryLoader
 from psycopg.types.uuid import UUIDBinaryDumper, UUIDBinaryLoader
 
-from .results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+from .results import (
+    BufferedSignal,
+    BufferedSignalState,
+    FlowSignalWaiter,
+    Health,
+    SignalDeliveryResult,
+    SignalDeliveryStatus,
+    SignalStats,
+    WaiterState,
+)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
-    """One call of one SQL function."""
+    """One call of one SQL function, or one look at one view."""
 
     query: str
     arguments: dict[str, Any]
@@ -44,9 +52,29 @@ def delivery_call(function: str, /, **arguments: Any) -> Call[SignalDeliveryResu
     return _call(function, arguments, _names(SignalDeliveryResult), kwargs_row(_delivery))
 
 
+def buffered_signal_call(function: str, /, **arguments: Any) -> Call[BufferedSignal]:
+    """A call that returns rows of type flow_signal_v1.buffered_signal."""
+    return _call(function, arguments, _names(BufferedSignal), kwargs_row(_buffered_signal))
+
+
 def text_call(function: str, /, **arguments: Any) -> Call[str]:
     """A call that returns text."""
     return _call(function, arguments, [function], scalar_row)
+
+
+def count_call(function: str, /, **arguments: Any) -> Call[int]:
+    """A call that returns a number of rows."""
+    return _call(function, arguments, [function], scalar_row)
+
+
+def signal_stats_view() -> Call[SignalStats]:
+    """A look at view flow_signal_v1.signal_stats."""
+    return _view("signal_stats", _names(SignalStats), kwargs_row(SignalStats))
+
+
+def health_view() -> Call[Health]:
+    """A look at view flow_signal_v1.health."""
+    return _view("health", _names(Health), kwargs_row(_health))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +108,11 @@ def _call(function: str, arguments: dict[str, Any], columns: list[str], row_fact
     return Call(query=query, arguments=arguments, row_factory=row_factory)
 
 
-def _names(result: type[FlowSignalWaiter | SignalDeliveryResult]) -> list[str]:
+def _view(name: str, columns: list[str], row_factory: BaseRowFactory[T]) -> Call[T]:
+    return Call(query=f"SELECT {', '.join(columns)} FROM flow_signal_v1.{name}", arguments={}, row_factory=row_factory)
+
+
+def _names(result: type[Any]) -> list[str]:
     return [field.name for field in fields(result)]
 
 
@@ -90,6 +122,14 @@ def _waiter(*, state: str, **columns: Any) -> FlowSignalWaiter:
 
 def _delivery(*, status: str, **columns: Any) -> SignalDeliveryResult:
     return SignalDeliveryResult(status=SignalDeliveryStatus(status), **columns)
+
+
+def _buffered_signal(*, state: str, **columns: Any) -> BufferedSignal:
+    return BufferedSignal(state=BufferedSignalState(state), **columns)
+
+
+def _health(*, problems: list[str], **columns: Any) -> Health:
+    return Health(problems=tuple(problems), **columns)
 
 
 _LOOK = """
@@ -110,34 +150,10 @@ def _look(*, run_id: UUID, step_key: str, state: str | None, looked_at: datetime
     return Look(run_id=run_id, step_key=step_key, waiter=waiter, looked_at=looked_at)
 
 
-def given(**optional: Any) -> dict[str, Any]:
-    """The arguments that were given; for the others the defaults of the SQL function hold."""
-    return {name: value for name, value in optional.items() if value is not None}
+class _TextDumper(StrDumper):
+    """Text, without NUL, that can also be an element of an array, all of which are binary."""
 
-
-def instant(value: datetime | None) -> datetime | None:
-    """Return value; raise ValueError if it means another instant in another time zone."""
-    if value is not None and value.utcoffset() is None:
-        raise ValueError(f"{value!r} has no time zone: pass an aware datetime")
-    return value
-
-
-class NoPayload(Enum):
-    """What a payload is by default, since None is one: JSON null."""
-
-    NO_PAYLOAD = "no payload"
-
-
-NO_PAYLOAD = NoPayload.NO_PAYLOAD
-
-
-def payload_text(payload: object, payload_json: str | None) -> str | None:
-    """The one payload of the two forms as JSON text, or None when neither was given."""
-    if payload is NO_PAYLOAD:
-        return payload_json
-    if payload_json is not None:
-        raise TypeError("payload and payload_json are two forms of one payload: pass one of them")
-    return json.dumps(payload, ensure_ascii=False, allow_nan=False)
+    format = Format.BINARY
 
 
 class _TextLoader(TextBinaryLoader):
@@ -164,9 +180,15 @@ ADAPTERS.register_dumper(UUID, UUIDBinaryDumper)
 ADAPTERS.register_dumper(datetime, DatetimeBinaryDumper)
 ADAPTERS.register_dumper(timedelta, TimedeltaBinaryDumper)
 ADAPTERS.register_dumper(int, Int4Dumper)
-ADAPTERS.register_dumper(str, StrDumper)
+ADAPTERS.register_dumper(Int8, Int8Dumper)
+ADAPTERS.register_dumper(str, _TextDumper)
+ADAPTERS.register_dumper(list, ListBinaryDumper)
 ADAPTERS.register_loader("uuid", UUIDBinaryLoader)
 ADAPTERS.register_loader("bool", BoolBinaryLoader)
+ADAPTERS.register_loader("int8", Int8BinaryLoader)
+ADAPTERS.register_loader("float8", Float8BinaryLoader)
+ADAPTERS.register_loader("interval", IntervalBinaryLoader)
 ADAPTERS.register_loader("timestamptz", _InstantLoader)
 ADAPTERS.register_loader("text", _TextLoader)
 ADAPTERS.register_loader("json", _TextLoader)
+ADAPTERS.register_loader(ADAPTERS.types.get_oid("text[]"), ArrayBinaryLoader)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -10,10 +10,30 @@ from uuid import UUID
 
 from psycopg import Connection, Cursor, ProgrammingError
 from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import Int8
 
-from ._calls import ADAPTERS, NO_PAYLOAD, Call, delivery_call, given, instant, payload_text, text_call, waiter_call
+from ._calls import (
+    ADAPTERS,
+    Call,
+    buffered_signal_call,
+    count_call,
+    delivery_call,
+    health_view,
+    signal_stats_view,
+    text_call,
+    waiter_call,
+)
 from ._waiting import Wait, listen, unlisten
-from .results import FlowSignalWaiter, SignalDeliveryResult
+from .inputs import NO_PAYLOAD, NewSignal, NewWaiter, given, instant, payload_text, signal_columns, waiter_columns
+from .results import (
+    BufferedSignal,
+    BufferedSignalState,
+    FlowSignalWaiter,
+    Health,
+    SignalDeliveryResult,
+    SignalStats,
+    WaiterState,
+)
 
 T = TypeVar("T")
 
@@ -211,6 +231,144 @@ class FlowSignalStore:
                 if not connection.closed:
                     connection.execute(unlisten(wake_channel))
                     connection.set_autocommit(autocommit)
+
+    def register_waiters(
+        self, waiters: Iterable[NewWaiter], *, wake_channel: str | None = None, queue: str | None = None
+    ) -> list[FlowSignalWaiter]:
+        """Park many steps, all or none, as if by `register_waiter` one after another.
+
+        Returns one waiter for each, in the same order.
+
+        :param wake_channel: NOTIFY this channel when one of them is delivered.
+        :param queue: hand the waits out by claim_waiters when they are over.
+        :raises SignalMismatchError: a step holds the payload of another signal.
+        :raises ValueError: an expires_at has no time zone; nothing was sent.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        return self._fetch(
+            waiter_call("register_waiters", **waiter_columns(waiters), **given(wake_channel=wake_channel, queue=queue))
+        )
+
+    def deliver_signals(
+        self, signals: Iterable[NewSignal], *, buffer_until: datetime | None = None
+    ) -> list[SignalDeliveryResult]:
+        """Send many signals, all or none, as if by `deliver_signal` one after another.
+
+        Returns what became of each, in the same order.
+
+        :param buffer_until: keep each signal for which nobody waits until then; an aware datetime.
+        :raises TypeError: a signal has both forms of the payload, or a payload that is no JSON value; nothing was sent.
+        :raises ValueError: a payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
+        :raises DeliveryIdReusedError: a delivery id is recorded with another payload.
+        :raises PayloadTooLargeError: a payload is over 1 MiB of JSON text.
+        :raises psycopg.errors.InvalidTextRepresentation: a payload_json is no JSON.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        return self._fetch(
+            delivery_call("deliver_signals", **signal_columns(signals), **given(buffer_until=instant(buffer_until)))
+        )
+
+    def broadcast_signal(
+        self, signal_name: str, payload: object = NO_PAYLOAD, *, payload_json: str | None = None
+    ) -> list[SignalDeliveryResult]:
+        """Send a signal to every live waiter of that name in every run; return who got it.
+
+        The payload is given as in `deliver_signal`, which also says what it may raise.
+        """
+        return self._fetch(
+            delivery_call(
+                "broadcast_signal",
+                signal_name=signal_name,
+                **given(payload_json=payload_text(payload, payload_json)),
+            )
+        )
+
+    def remove_run(self, run_id: UUID) -> int:
+        """Forget all waiters and buffered signals of a run; return how many waiters those were."""
+        [removed] = self._fetch(count_call("remove_run", run_id=run_id))
+        return removed
+
+    def list_waiters(
+        self,
+        *,
+        run_id: UUID | None = None,
+        signal_name: str | None = None,
+        state: WaiterState | None = None,
+        after: tuple[UUID, str] | None = None,
+        limit: int | None = None,
+    ) -> list[FlowSignalWaiter]:
+        """Return waiters, ordered by run id and step key; reads only, so that a hot standby will do.
+
+        :param run_id: only those of this run; likewise signal_name and state.
+        :param after: begin behind this run id and step key: those of the last waiter of the page before.
+        :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
+        """
+        after_run_id, after_step_key = after or (None, None)
+        return self._fetch(
+            waiter_call(
+                "list_waiters",
+                **given(
+                    run_id=run_id,
+                    signal_name=signal_name,
+                    state=state,
+                    after_run_id=after_run_id,
+                    after_step_key=after_step_key,
+                    limit=limit,
+                ),
+            )
+        )
+
+    def list_buffered_signals(
+        self,
+        *,
+        run_id: UUID | None = None,
+        signal_name: str | None = None,
+        state: BufferedSignalState | None = None,
+        after: tuple[UUID, str, int] | None = None,
+        limit: int | None = None,
+    ) -> list[BufferedSignal]:
+        """Return buffered signals, dead letters included, ordered by run id, signal name and position.
+
+        :param run_id: only those of this run; likewise signal_name and state.
+        :param after: begin behind this run id, signal name and position: those of the last signal of the page before.
+        :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
+        """
+        after_run_id, after_signal_name, after_position = after or (None, None, None)
+        return self._fetch(
+            buffered_signal_call(
+                "list_buffered_signals",
+                **given(
+                    run_id=run_id,
+                    signal_name=signal_name,
+                    state=state,
+                    after_run_id=after_run_id,
+                    after_signal_name=after_signal_name,
+                    after_position=None if after_position is None else Int8(after_position),
+                    limit=limit,
+                ),
+            )
+        )
+
+    def purge(self, settled_before: datetime, *, limit: int | None = None) -> int:
+        """Delete waiters that were settled and buffered signals that were dead before an instant; return how many.
+
+        A live waiter is never deleted. To delete all of them repeat the call until it returns 0.
+
+        :param settled_before: an aware datetime, by the clock of the database.
+        :param limit: the most to delete, 1 to 100000; None leaves it to the database: 10000.
+        :raises ValueError: settled_before has no time zone.
+        """
+        [deleted] = self._fetch(count_call("purge", settled_before=instant(settled_before), **given(limit=limit)))
+        return deleted
+
+    def signal_stats(self) -> list[SignalStats]:
+        """Return the numbers of each signal name; this counts all waiters and buffered signals."""
+        return self._fetch(signal_stats_view())
+
+    def health(self) -> Health:
+        """Return what monitoring needs to know; cheap however many waiters there are."""
+        [health] = self._fetch(health_view())
+        return health
 
     def version(self) -> str:
         """Return the release of flow-signal that is installed in the database."""

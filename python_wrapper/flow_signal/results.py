@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -36,6 +36,17 @@ class SignalDeliveryStatus(str, Enum):
     """Nobody waits; the deadline of a waiter of this signal has passed."""
     BUFFERED = "buffered"
     """Nobody waits; the signal is kept for the next waiter."""
+
+    __str__ = str.__str__
+
+
+class BufferedSignalState(str, Enum):
+    """What a buffered signal is at the time of the call."""
+
+    BUFFERED = "buffered"
+    """The next waiter of its run and name gets it."""
+    DEAD = "dead"
+    """No waiter came in time; it stays as a dead letter until it is purged."""
 
     __str__ = str.__str__
 
@@ -76,3 +87,74 @@ class SignalDeliveryResult:
     """When that waiter got its payload, in this call or before; None when it has none."""
     replayed: bool
     """The delivery id was recorded before: this is what became of that signal, and nothing was written now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferedSignal:
+    """A signal that came before its waiter: one row of type flow_signal_v1.buffered_signal."""
+
+    run_id: UUID
+    signal_name: str
+    position: int
+    """Its place among the signals of its run and name: the lowest is the oldest and is taken first."""
+    state: BufferedSignalState
+    buffered_at: datetime
+    buffered_until: datetime
+    """Until when a waiter can take it."""
+    delivery_id: str | None
+    payload_json: str | None
+    """The payload as JSON text, exactly as sent; None for a signal without a payload."""
+
+    @property
+    def payload(self) -> Any:
+        """The payload as `json.loads` reads it, anew at each access; None for JSON null as well as for no payload."""
+        return None if self.payload_json is None else json.loads(self.payload_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalStats:
+    """The waiters and buffered signals of one signal name, in all runs: one row of view flow_signal_v1.signal_stats."""
+
+    signal_name: str
+    waiting: int
+    """How many waiters a signal can still be delivered to."""
+    overdue: int
+    """How many waiters are past their deadline without a delivery."""
+    delivered: int
+    buffered: int
+    """How many signals are kept for their next waiter."""
+    dead: int
+    """How many signals were kept for a waiter that did not come in time."""
+    oldest_waiting_since: datetime | None
+    """When the oldest of the waiting was registered; None when none waits."""
+    wait_p50: timedelta | None
+    """From registration to delivery: half of the delivered waited no longer; None when none is delivered."""
+    wait_p95: timedelta | None
+    """The same for 95 of 100."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The state of the installation, for monitoring: the one row of view flow_signal_v1.health."""
+
+    checked_at: datetime
+    version: str
+    """The release of flow-signal that is installed in the database."""
+    waiters_estimate: int
+    """How many waiters there are, by the statistics of the database."""
+    buffered_signals_estimate: int
+    """The same for buffered signals, dead letters included."""
+    total_bytes: int
+    """What the tables take on disk, indexes included."""
+    dead_rows_estimate: int
+    """Rows that vacuum has still to remove."""
+    oldest_due_at: datetime | None
+    """Since when the longest-due wait of a queue has not been claimed; None when there is none."""
+    oldest_dead_at: datetime | None
+    """Since when the oldest dead letter waits for purge; None when there is none."""
+    oldest_snapshot_age: timedelta | None
+    """How long the oldest transaction has kept vacuum from its work; None when there is none or it cannot be seen."""
+    notify_queue_usage: float
+    """How full the notification queue of the server is, from 0 to 1."""
+    problems: tuple[str, ...]
+    """What somebody should look at, one sentence each; empty when all is well."""
