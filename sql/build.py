@@ -30,10 +30,14 @@ def build(root: Path = ROOT) -> str:
     objects = [*sorted(sql.glob("functions/**/*.sql")), *sorted(sql.glob("views/**/*.sql"))]
     for path in objects:
         check_object(path)
-    begin = [read(sql / name) for name in ("install/begin.sql", "roles.sql", "install/owner.sql")]
-    parts = [part(path, sql, version) for path in (*migrations, *objects)]
-    end = read(sql / "install/end.sql")
-    return "\n".join([*begin, *parts, end]).replace("@VERSION@", version)
+    names = [path.relative_to(sql).as_posix() for path in (*migrations, *objects)]
+    begin = [
+        read(sql / name) for name in ("install/begin.sql", "install/settings.sql", "roles.sql", "install/owner.sql")
+    ]
+    parts = [part(name, sql, version) for name in names]
+    end = [read(sql / name) for name in ("install/end.sql", "install/commit.sql")]
+    script = "\n".join([*begin, *parts, *end])
+    return script.replace("@PARTS@", ",".join(names)).replace("@VERSION@", version)
 
 
 def read_version(root: Path) -> str:
@@ -76,17 +80,17 @@ def check_object(path: Path) -> None:
         raise BuildError(f"{path}: must create {expected} and nothing else, creates {found}")
 
 
-def part(path: Path, sql: Path, version: str) -> str:
-    body = read(path).replace("@VERSION@", version)
+def part(name: str, sql: Path, version: str) -> str:
+    body = read(sql / name).replace("@VERSION@", version)
     if "$part$" in body:
-        raise BuildError(f"{path}: contains $part$, the quote around every part")
+        raise BuildError(f"{sql / name}: contains $part$, the quote around every part")
     if re.search(r"^\s*\\", body, re.M):
-        raise BuildError(f"{path}: contains a psql backslash command")
+        raise BuildError(f"{sql / name}: contains a psql backslash command")
     return f"""\
 CALL flow_signal.apply_part(
-    p_part => '{path.relative_to(sql).as_posix()}',
+    p_part => '{name}',
     p_checksum => '{sha256(body)}',
-    p_once => {"true" if path.parent.name == "migrations" else "false"},
+    p_once => {"true" if name.startswith("migrations/") else "false"},
     p_sql => $part$
 {body}$part$);
 """

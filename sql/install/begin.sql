@@ -2,19 +2,18 @@
 -- Run on an empty database it installs, on an earlier release it upgrades, on this release it
 -- changes nothing. One transaction: psql -X -v ON_ERROR_STOP=1 -f THIS_FILE
 BEGIN;
-SET LOCAL search_path = pg_catalog, pg_temp;
-SET LOCAL lock_timeout = '10s';
+SET LOCAL transaction_isolation = 'read committed';
 SET LOCAL client_min_messages = 'notice';
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $check$
 BEGIN
-    IF current_setting('server_version_num')::integer < 140000 THEN
+    IF EXISTS (SELECT FROM pg_extension AS e WHERE e.extname = 'flow_signal') THEN
         RAISE EXCEPTION USING
-            ERRCODE = '0A000',
-            MESSAGE = 'PostgreSQL ' || current_setting('server_version') || ' is too old',
-            DETAIL = 'flow-signal needs PostgreSQL 14 or later',
-            HINT = 'upgrade the server';
+            ERRCODE = '55000',
+            MESSAGE = 'flow-signal is installed as an extension here',
+            DETAIL = 'a part that this script adds would not belong to the extension',
+            HINT = 'use ALTER EXTENSION flow_signal UPDATE';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('flow_signal install', 0));
 END
 $check$;

@@ -1,12 +1,17 @@
 -- From here on everything is made as, and owned by, flow_signal_owner; where that role does not
--- exist or the installer may not act as it, by the installing role.
+-- exist, the installer may not act as it or owns it all already, by the installing role.
 DO $owner$
 DECLARE
     v_owner text := current_user;
     v_schema record;
 BEGIN
     IF to_regrole('flow_signal_owner') IS NOT NULL
-        AND pg_has_role(current_user, 'flow_signal_owner', 'MEMBER') THEN
+        AND pg_has_role(current_user, 'flow_signal_owner', 'MEMBER')
+        AND NOT EXISTS (
+            SELECT FROM pg_class AS c
+            WHERE c.oid = to_regclass('flow_signal.ledger')
+                AND pg_get_userbyid(c.relowner) = current_user
+        ) THEN
         v_owner := 'flow_signal_owner';
     END IF;
     FOR v_schema IN
@@ -30,13 +35,15 @@ BEGIN
         EXECUTE format('CREATE SCHEMA flow_signal_v1 AUTHORIZATION %I', v_owner);
     END IF;
     PERFORM set_config('role', v_owner, true);
-    IF v_owner <> 'flow_signal_owner' THEN
+    IF to_regrole('flow_signal_admin') IS NULL THEN
         RAISE NOTICE 'flow-signal: installing into role %, which alone may use it', v_owner;
     END IF;
 END
 $owner$;
 
 DO $ledger$
+DECLARE
+    v_release text;
 BEGIN
     IF to_regclass('flow_signal.ledger') IS NULL THEN
         CREATE TABLE flow_signal.ledger (
@@ -47,6 +54,19 @@ BEGIN
         );
         COMMENT ON TABLE flow_signal.ledger IS
         'The parts of the installation script that were applied, each with the SHA-256 of its text.';
+    END IF;
+    SELECT l.release
+    INTO v_release
+    FROM flow_signal.ledger AS l
+    ORDER BY string_to_array(substring(l.release from '^[0-9.]*[0-9]'), '.')::integer [] DESC
+    LIMIT 1;
+    IF string_to_array(substring(v_release from '^[0-9.]*[0-9]'), '.')::integer []
+        > string_to_array(substring('@VERSION@' from '^[0-9.]*[0-9]'), '.')::integer [] THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '55000',
+            MESSAGE = format('flow-signal %s is installed here', v_release),
+            DETAIL = 'this script is that of @VERSION@, an earlier release',
+            HINT = format('use the script of %s or a later release', v_release);
     END IF;
 END
 $ledger$;
@@ -59,8 +79,10 @@ SET search_path = pg_catalog, pg_temp
 AS $procedure$
 DECLARE
     v_known text := (SELECT l.checksum FROM flow_signal.ledger AS l WHERE l.part = p_part);
+    v_former oid [];
+    v_function regprocedure;
 BEGIN
-    IF current_user <> 'flow_signal_owner' AND NOT p_once THEN
+    IF to_regrole('flow_signal_admin') IS NULL AND NOT p_once THEN
         -- There are no roles to grant to. Once there are, the checksum differs.
         p_sql := regexp_replace(p_sql, '^GRANT [^;]*\sTO flow_signal_[a-z_, ]+;$', '', 'gw');
         p_checksum := p_checksum || ' without grants';
@@ -74,7 +96,28 @@ BEGIN
             DETAIL = format('the database has checksum %s, the script %s', v_known, p_checksum),
             HINT = 'use the script of an official release: a migration never changes';
     END IF;
+    v_former := ARRAY(
+        SELECT p.oid
+        FROM pg_proc AS p
+        WHERE v_known IS NOT NULL
+            AND p.pronamespace = 'flow_signal'::regnamespace
+            AND p_part = format('functions/flow_signal/%s.sql', p.proname)
+    );
     EXECUTE p_sql;
+    -- A helper that has other parameters now was not replaced but stands beside the former one.
+    FOR v_function IN
+        SELECT f.oid
+        FROM unnest(v_former) AS f (oid)
+        WHERE EXISTS (
+            SELECT FROM pg_proc AS p
+            WHERE p.pronamespace = 'flow_signal'::regnamespace
+                AND p_part = format('functions/flow_signal/%s.sql', p.proname)
+                AND p.oid <> ALL(v_former)
+        )
+    LOOP
+        RAISE NOTICE 'flow-signal: function % dropped', v_function;
+        EXECUTE format('DROP FUNCTION %s', v_function);
+    END LOOP;
     INSERT INTO flow_signal.ledger AS l (part, checksum, release)
     VALUES (p_part, p_checksum, '@VERSION@')
     ON CONFLICT (part) DO UPDATE

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -36,3 +39,19 @@ def run(script: str, conninfo: str, options: str = "") -> list[str]:
         connection.add_notice_handler(lambda notice: messages.append(notice.message_primary or ""))
         connection.execute(script.encode())
     return messages
+
+
+def snapshot(server: EmbeddedServer, conninfo: str) -> str:
+    """Everything in the database, with owners, grants, comments and the rows of the ledger."""
+    command: list[str | Path] = [server.bin_dir / "pg_dump", "--dbname", conninfo]
+    dump = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    # The key in these two lines differs from dump to dump.
+    random = ("\\restrict ", "\\unrestrict ")
+    return "\n".join(line for line in dump.splitlines() if not line.startswith(random))
+
+
+def execute(conninfo: str, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement and return its rows, if it has any."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []

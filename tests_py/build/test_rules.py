@@ -18,9 +18,11 @@ TABLE = "CREATE TABLE flow_signal.a ();\n"
 TREE = {
     "pyproject.toml": '[project]\nversion = "1.2.3"\n',
     "sql/install/begin.sql": "-- begin @VERSION@\n",
+    "sql/install/settings.sql": "-- settings\n",
     "sql/roles.sql": "-- roles\n",
     "sql/install/owner.sql": "-- owner\n",
-    "sql/install/end.sql": "-- end @VERSION@\n",
+    "sql/install/end.sql": "-- end @VERSION@ @PARTS@\n",
+    "sql/install/commit.sql": "-- commit\n",
     "sql/migrations/frozen.sha256": f"{hashlib.sha256(TABLE.encode()).hexdigest()}  0001_a.sql\n",
     "sql/migrations/0001_a.sql": TABLE,
     "sql/migrations/0002_b.sql": "CREATE TABLE flow_signal.b ();\n",
@@ -44,9 +46,12 @@ def write(path: Path, content: bytes) -> None:
 
 
 def test_parts_come_in_order_between_the_frame(root: Path) -> None:
-    marks = re.findall(r"^-- (?:begin|roles|owner|end).*$|p_part => '.*'|p_once => \w+", build(root), re.M)
+    marks = re.findall(
+        r"^-- (?:begin|settings|roles|owner|end|commit).*$|p_part => '.*'|p_once => \w+", build(root), re.M
+    )
     assert marks == [
         "-- begin 1.2.3",
+        "-- settings",
         "-- roles",
         "-- owner",
         *("p_part => 'migrations/0001_a.sql'", "p_once => true"),
@@ -54,7 +59,9 @@ def test_parts_come_in_order_between_the_frame(root: Path) -> None:
         *("p_part => 'functions/flow_signal/zeta.sql'", "p_once => false"),
         *("p_part => 'functions/flow_signal_v1/alpha.sql'", "p_once => false"),
         *("p_part => 'views/flow_signal_v1/health.sql'", "p_once => false"),
-        "-- end 1.2.3",
+        "-- end 1.2.3 migrations/0001_a.sql,migrations/0002_b.sql,functions/flow_signal/zeta.sql,"
+        "functions/flow_signal_v1/alpha.sql,views/flow_signal_v1/health.sql",
+        "-- commit",
     ]
 
 

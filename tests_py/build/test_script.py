@@ -10,19 +10,10 @@ import pytest
 
 from flow_signal.embedded import EmbeddedServer
 from sql.build import ROOT, build, read_version
-from tests_py.build.scripts import run
+from tests_py.build.scripts import run, snapshot
 
 MIGRATION = "sql/migrations/0001_waiters.sql"
 FUNCTION = "sql/functions/flow_signal_v1/version.sql"
-
-
-def snapshot(server: EmbeddedServer, conninfo: str) -> str:
-    """Everything in the database, with owners, grants, comments and the rows of the ledger."""
-    command: list[str | Path] = [server.bin_dir / "pg_dump", "--dbname", conninfo]
-    dump = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
-    # The key in these two lines differs from dump to dump.
-    random = ("\\restrict ", "\\unrestrict ")
-    return "\n".join(line for line in dump.splitlines() if not line.startswith(random))
 
 
 def test_run_again_it_changes_nothing(server: EmbeddedServer, database: str) -> None:

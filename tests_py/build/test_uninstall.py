@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from flow_signal.embedded import EmbeddedServer
 from sql.build import build
-from tests_py.build.scripts import UNINSTALL, new_database, run
+from tests_py.build.scripts import UNINSTALL, execute, new_database, run
 
 ROLES = ["admin", "engine", "reader", "sender", "owner"]
 DROP_LIVE = "-c flow_signal.drop_live_waiters=on"
@@ -29,12 +29,6 @@ def installed(own_server: EmbeddedServer) -> Iterator[str]:
     with new_database(own_server) as conninfo:
         run(build(), conninfo)
         yield conninfo
-
-
-def execute(conninfo: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        cursor = connection.execute(statement)
-        return cursor.fetchall() if cursor.description else []
 
 
 def left_of(conninfo: str) -> list[str]:
