@@ -118,11 +118,7 @@ BEGIN
                 AND w.signal_name IN (v_line, p_signal_name COLLATE "C")
             FOR NO KEY UPDATE;
             IF NOT FOUND THEN
-                RAISE EXCEPTION USING
-                    ERRCODE = '40001',
-                    MESSAGE = format('step "%s" has left "%s"', p_step_key, v_line),
-                    DETAIL = 'no caller sees this: it is caught at the end of this block',
-                    HINT = 'begin again with the line that it is in now';
+                PERFORM flow_signal.start_over('the step has left its line');
             END IF;
             v_locked := true;
         EXCEPTION

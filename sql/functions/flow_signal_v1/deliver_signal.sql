@@ -36,14 +36,14 @@ BEGIN
     END IF;
     IF p_payload_json IS NOT NULL THEN
         IF octet_length(p_payload_json) > 1048576 THEN
-            PERFORM flow_signal.refuse_payload(p_payload_json, NULL);
+            PERFORM flow_signal.refuse_payload('payload', p_payload_json, NULL);
         END IF;
         BEGIN
             v_payload := p_payload_json::json;
         EXCEPTION
             WHEN invalid_text_representation THEN
                 GET STACKED DIAGNOSTICS v_detail = PG_EXCEPTION_DETAIL;
-                PERFORM flow_signal.refuse_payload(p_payload_json, v_detail);
+                PERFORM flow_signal.refuse_payload('payload', p_payload_json, v_detail);
         END;
     END IF;
 

@@ -1,0 +1,104 @@
+-- since: 1.0 | role: sender | raises: 22004 22023 22P02 WS002 WS003 0A000
+-- locks: the lines, in the order of (run_id, signal_name); then as deliver_signal
+CREATE OR REPLACE FUNCTION flow_signal_v1.deliver_signals(
+    p_run_ids uuid[],
+    p_signal_names text[],
+    p_payloads_json text[],
+    p_delivery_ids text[] DEFAULT NULL,
+    p_buffer_until timestamptz DEFAULT NULL
+)
+RETURNS SETOF flow_signal_v1.delivery
+LANGUAGE plpgsql
+VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    v_lengths integer[] := array_remove(ARRAY[
+        cardinality(p_run_ids), cardinality(p_signal_names), cardinality(p_payloads_json),
+        cardinality(p_delivery_ids)
+    ], NULL);
+    v_dimensions integer := greatest(
+        array_ndims(p_run_ids), array_ndims(p_signal_names), array_ndims(p_payloads_json),
+        array_ndims(p_delivery_ids)
+    );
+    v_payloads json[];
+    v_verdicts flow_signal_v1.delivery[];
+    v_signal record;
+BEGIN
+    IF p_run_ids IS NULL THEN
+        PERFORM flow_signal.refuse_null('array of run ids');
+    ELSIF p_signal_names IS NULL THEN
+        PERFORM flow_signal.refuse_null('array of signal names');
+    ELSIF v_dimensions > 1 OR cardinality(p_run_ids) <> ANY(v_lengths) THEN
+        PERFORM flow_signal.refuse_arrays(v_lengths, v_dimensions);
+    ELSIF NOT flow_signal.is_instant(p_buffer_until) THEN
+        PERFORM flow_signal.refuse_instant('buffer time', p_buffer_until);
+    -- A waiter that was committed after the snapshot would be not_found.
+    ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+        PERFORM flow_signal.refuse_isolation('deliver_signals');
+    END IF;
+    SELECT s.run_id, s.signal_name, s.payload_json, s.delivery_id, s.n
+    INTO v_signal
+    FROM unnest(p_run_ids, p_signal_names, p_payloads_json, p_delivery_ids)
+        WITH ORDINALITY AS s (run_id, signal_name, payload_json, delivery_id, n)
+    WHERE s.run_id IS NULL
+        OR flow_signal.is_name(s.signal_name) IS NOT TRUE
+        OR NOT flow_signal.is_name(s.delivery_id)
+        OR octet_length(s.payload_json) > 1048576
+    LIMIT 1;
+    IF FOUND AND v_signal.run_id IS NULL THEN
+        PERFORM flow_signal.refuse_null('run id ' || v_signal.n);
+    ELSIF FOUND AND flow_signal.is_name(v_signal.signal_name) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('signal name ' || v_signal.n, v_signal.signal_name);
+    ELSIF FOUND AND NOT flow_signal.is_name(v_signal.delivery_id) THEN
+        PERFORM flow_signal.refuse_name('delivery id ' || v_signal.n, v_signal.delivery_id);
+    ELSIF FOUND THEN
+        PERFORM flow_signal.parse_payload('payload ' || v_signal.n, v_signal.payload_json);
+    END IF;
+    BEGIN
+        v_payloads := p_payloads_json::json[];
+    EXCEPTION
+        WHEN invalid_text_representation THEN
+            PERFORM flow_signal.parse_payload('payload ' || s.n, s.payload_json)
+            FROM unnest(p_payloads_json) WITH ORDINALITY AS s (payload_json, n);
+    END;
+
+    v_verdicts := flow_signal.deliver_to_heads(
+        p_run_ids, p_signal_names, v_payloads, p_delivery_ids
+    );
+    FOR v_signal IN
+        SELECT s.run_id, s.signal_name, s.payload_json, s.delivery_id, s.n
+        FROM unnest(p_run_ids, p_signal_names, v_payloads, p_delivery_ids, v_verdicts)
+            WITH ORDINALITY AS s (
+                run_id, signal_name, payload_json, delivery_id, status, of_run_id, step_key,
+                delivered_at, replayed, n
+            )
+        WHERE s.status IS NULL
+        ORDER BY s.run_id, s.signal_name COLLATE "C", s.n
+    LOOP
+        v_verdicts[v_signal.n] := flow_signal.settle_signal(
+            v_signal.run_id, v_signal.signal_name, v_signal.payload_json, v_signal.delivery_id,
+            p_buffer_until
+        );
+    END LOOP;
+
+    RETURN QUERY
+    SELECT v.status, v.run_id, v.step_key, v.delivered_at, v.replayed
+    FROM unnest(v_verdicts) AS v;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal_v1.deliver_signals(
+    uuid[], text[], text[], text[], timestamptz
+) FROM public;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.deliver_signals(
+    uuid[], text[], text[], text[], timestamptz
+)
+TO flow_signal_sender;
+COMMENT ON FUNCTION flow_signal_v1.deliver_signals(
+    uuid[], text[], text[], text[], timestamptz
+) IS
+'Sends many signals; element n of each array belongs to signal n. Returns one row per signal, '
+'in their order, with the verdicts that deliver_signal would give one after another. All or '
+'nothing. p_payloads_json, p_delivery_ids: NULL is an array of NULLs.';

@@ -1,0 +1,108 @@
+-- since: 1.0 | role: engine | raises: 22004 22023 0A000 WS001
+-- locks: the lines, in the order of (run_id, signal_name); then as register_waiter
+CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiters(
+    p_run_ids uuid[],
+    p_step_keys text[],
+    p_signal_names text[],
+    p_expires_at timestamptz[] DEFAULT NULL,
+    p_wake_channel text DEFAULT NULL,
+    p_queue text DEFAULT NULL
+)
+RETURNS SETOF flow_signal_v1.waiter
+LANGUAGE plpgsql
+VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    v_lengths integer[] := array_remove(ARRAY[
+        cardinality(p_run_ids), cardinality(p_step_keys), cardinality(p_signal_names),
+        cardinality(p_expires_at)
+    ], NULL);
+    v_dimensions integer := greatest(
+        array_ndims(p_run_ids), array_ndims(p_step_keys), array_ndims(p_signal_names),
+        array_ndims(p_expires_at)
+    );
+    v_expires_at timestamptz[];
+    v_waiters flow_signal_v1.waiter[];
+    v_step record;
+BEGIN
+    IF p_run_ids IS NULL THEN
+        PERFORM flow_signal.refuse_null('array of run ids');
+    ELSIF p_step_keys IS NULL THEN
+        PERFORM flow_signal.refuse_null('array of step keys');
+    ELSIF p_signal_names IS NULL THEN
+        PERFORM flow_signal.refuse_null('array of signal names');
+    ELSIF v_dimensions > 1 OR cardinality(p_run_ids) <> ANY(v_lengths) THEN
+        PERFORM flow_signal.refuse_arrays(v_lengths, v_dimensions);
+    ELSIF octet_length(p_wake_channel) > 63 OR NOT flow_signal.is_name(p_wake_channel) THEN
+        PERFORM flow_signal.refuse_channel(p_wake_channel);
+    ELSIF NOT flow_signal.is_name(p_queue) THEN
+        PERFORM flow_signal.refuse_name('queue', p_queue);
+    -- A buffered signal that was committed after the snapshot would be overlooked for ever.
+    ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+        PERFORM flow_signal.refuse_isolation('register_waiters');
+    END IF;
+    v_expires_at := ARRAY(SELECT nullif(e.at, 'infinity') FROM unnest(p_expires_at) AS e (at));
+    SELECT s.run_id, s.step_key, s.signal_name, s.expires_at, s.n
+    INTO v_step
+    FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
+        WITH ORDINALITY AS s (run_id, step_key, signal_name, expires_at, n)
+    WHERE s.run_id IS NULL
+        OR flow_signal.is_name(s.step_key) IS NOT TRUE
+        OR flow_signal.is_name(s.signal_name) IS NOT TRUE
+        OR NOT flow_signal.is_instant(s.expires_at)
+    LIMIT 1;
+    IF FOUND AND v_step.run_id IS NULL THEN
+        PERFORM flow_signal.refuse_null('run id ' || v_step.n);
+    ELSIF FOUND AND flow_signal.is_name(v_step.step_key) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('step key ' || v_step.n, v_step.step_key);
+    ELSIF FOUND AND flow_signal.is_name(v_step.signal_name) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('signal name ' || v_step.n, v_step.signal_name);
+    ELSIF FOUND THEN
+        PERFORM flow_signal.refuse_instant('deadline ' || v_step.n, v_step.expires_at);
+    END IF;
+
+    v_waiters := flow_signal.register_heads(
+        p_run_ids, p_step_keys, p_signal_names, v_expires_at, p_wake_channel, p_queue
+    );
+    IF EXISTS (SELECT FROM unnest(v_waiters) AS w WHERE w.state IS NULL) THEN
+        PERFORM flow_signal.hold_steps(p_run_ids, p_step_keys, p_signal_names);
+    END IF;
+    FOR v_step IN
+        SELECT s.run_id, s.step_key, s.signal_name, s.expires_at, s.n
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_waiters)
+            WITH ORDINALITY AS s (
+                run_id, step_key, signal_name, expires_at, of_run_id, of_step_key,
+                of_signal_name, state, created_at, of_expires_at, delivered_at, payload_json, n
+            )
+        WHERE s.state IS NULL
+        ORDER BY s.n
+    LOOP
+        v_waiters[v_step.n] := flow_signal_v1.register_waiter(
+            v_step.run_id, v_step.step_key, v_step.signal_name, v_step.expires_at,
+            p_wake_channel, p_queue
+        );
+    END LOOP;
+
+    RETURN QUERY
+    SELECT
+        w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
+        w.delivered_at, w.payload_json
+    FROM unnest(v_waiters) AS w;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal_v1.register_waiters(
+    uuid[], text[], text[], timestamptz[], text, text
+) FROM public;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.register_waiters(
+    uuid[], text[], text[], timestamptz[], text, text
+)
+TO flow_signal_engine;
+COMMENT ON FUNCTION flow_signal_v1.register_waiters(
+    uuid[], text[], text[], timestamptz[], text, text
+) IS
+'Parks many steps; element n of each array belongs to step n, p_wake_channel and p_queue to '
+'all. Returns one row per step, in their order, as register_waiter would one after another. '
+'All or nothing. p_expires_at: NULL is an array of NULLs.';
