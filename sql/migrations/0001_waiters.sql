@@ -54,6 +54,9 @@ CREATE INDEX flow_signal_buffered_signals_delivery_idx
 ON flow_signal.flow_signal_buffered_signals (run_id, signal_name, delivery_id)
 WHERE delivery_id IS NOT NULL;
 
+CREATE INDEX flow_signal_buffered_signals_until_idx
+ON flow_signal.flow_signal_buffered_signals (buffered_until);
+
 COMMENT ON TABLE flow_signal.flow_signal_waiters IS
 'One row per parked step. Waiters of one (run_id, signal_name) form a line; see sql/README.md.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.place IS

@@ -26,3 +26,18 @@ REVOKE ALL ON TYPE flow_signal_v1.delivery FROM public;
 COMMENT ON TYPE flow_signal_v1.delivery IS
 'What became of a signal. status: delivered, already_delivered, expired, buffered or '
 'not_found. replayed: this delivery id was recorded before and nothing was written now.';
+
+CREATE TYPE flow_signal_v1.buffered_signal AS (
+    run_id uuid,
+    signal_name text,
+    position bigint,
+    state text,
+    buffered_at timestamptz,
+    buffered_until timestamptz,
+    delivery_id text,
+    payload_json json
+);
+REVOKE ALL ON TYPE flow_signal_v1.buffered_signal FROM public;
+COMMENT ON TYPE flow_signal_v1.buffered_signal IS
+'A signal that came before its waiter. position: its place in its line, smallest first. state: '
+'buffered, or dead when buffered_until has passed and nobody took it.';

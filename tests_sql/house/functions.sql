@@ -45,8 +45,8 @@ SELECT is_empty(
     FROM functions AS f
     CROSS JOIN unnest(f.proconfig) AS s (setting)
     WHERE s.setting NOT IN (
-        'search_path=pg_catalog, pg_temp', 'enable_seqscan=off', 'enable_hashjoin=off',
-        'enable_mergejoin=off'
+        'search_path=pg_catalog, pg_temp', 'enable_seqscan=off', 'enable_bitmapscan=off',
+        'enable_hashjoin=off', 'enable_mergejoin=off', 'enable_sort=off'
     )$$,
     'they set nothing else, but for the planner'
 );
@@ -109,8 +109,8 @@ SELECT is_empty(
 
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
-    WHERE f.code ~* '\m(skip\s+locked|nowait)\M' AND f.name <> 'claim_waiters'$$,
-    'only claim_waiters skips what is locked'
+    WHERE f.code ~* '\m(skip\s+locked|nowait)\M' AND f.name NOT IN ('claim_waiters', 'purge')$$,
+    'only claim_waiters and purge skip what is locked'
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
@@ -156,9 +156,11 @@ SELECT is_empty(
 );
 
 SELECT set_eq(
-    $$SELECT f.name || '.sql' FROM functions AS f WHERE f.schema = 'flow_signal_v1'$$,
+    $$SELECT f.name || '.sql' FROM functions AS f WHERE f.schema = 'flow_signal_v1'
+    UNION ALL
+    SELECT v.viewname || '.sql' FROM pg_views AS v WHERE v.schemaname = 'flow_signal_v1'$$,
     format('SELECT unnest(string_to_array(%L, E''\n''))', :'test_files'),
-    'every function of the API has its test file, and every test file its function'
+    'every function and view of the API has its test file, and every test file its object'
 );
 
 SELECT * FROM finish();

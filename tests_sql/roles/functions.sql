@@ -1,6 +1,6 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(66);
+SELECT plan(101);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
 
@@ -20,6 +20,8 @@ FROM (
     ),
     ('get_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
+    ('list_waiters', '', '{engine, reader}'), ('list_buffered_signals', '', '{engine, reader}'),
+    ('purge', $$p_settled_before => '2001-01-01'$$, '{}'),
     ('version', '', '{engine, sender, reader}')
 ) AS c (name, arguments, roles);
 
@@ -49,6 +51,24 @@ CROSS JOIN (
     ('flow_signal_admin'), ('flow_signal_test_stranger')
 ) AS r (role);
 
+SELECT is(
+    pg_temp.outcome(r.role, format('SELECT FROM flow_signal_v1.%s', v.name)),
+    CASE
+        WHEN r.role = 'flow_signal_test_stranger'
+            THEN 'permission denied for schema flow_signal_v1'
+        WHEN r.role = 'flow_signal_sender' THEN 'permission denied for view ' || v.name
+        ELSE 'allowed'
+    END,
+    format('%s reads %s', r.role, v.name)
+)
+FROM (VALUES ('signal_stats'), ('health')) AS v (name)
+CROSS JOIN (
+    VALUES
+    ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_reader'),
+    ('flow_signal_engine'),
+    ('flow_signal_admin'), ('flow_signal_test_stranger')
+) AS r (role);
+
 -- Even who sees the schema: PUBLIC may not call.
 GRANT USAGE ON SCHEMA flow_signal, flow_signal_v1 TO flow_signal_test_stranger;
 SELECT is(
@@ -58,6 +78,13 @@ SELECT is(
     'permission denied for function ' || c.name, format('PUBLIC calls %s', c.name)
 )
 FROM calls AS c;
+SELECT is(
+    pg_temp.outcome(
+        'flow_signal_test_stranger', format('SELECT FROM flow_signal_v1.%s', v.name)
+    ),
+    'permission denied for view ' || v.name, format('PUBLIC reads %s', v.name)
+)
+FROM (VALUES ('signal_stats'), ('health')) AS v (name);
 SELECT is_empty(
     $$SELECT p.oid::regprocedure
     FROM pg_proc AS p

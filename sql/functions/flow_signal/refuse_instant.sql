@@ -12,6 +12,7 @@ BEGIN
         DETAIL = 'drivers carry finite instants of the years 1 to 9999',
         HINT = CASE p_what
             WHEN 'deadline' THEN 'pass NULL to wait for ever'
+            WHEN 'purge time' THEN 'pass an instant; what was over before it is deleted'
             ELSE 'pass an instant at which the buffered signal may be forgotten'
         END;
 END
