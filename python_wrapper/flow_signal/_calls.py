@@ -69,7 +69,7 @@ def count_call(function: str, /, **arguments: Any) -> Call[int]:
 
 def signal_stats_view() -> Call[SignalStats]:
     """A look at view flow_signal_v1.signal_stats."""
-    return _view("signal_stats", _names(SignalStats), kwargs_row(SignalStats))
+    return _view("signal_stats ORDER BY signal_name", _names(SignalStats), kwargs_row(SignalStats))
 
 
 def health_view() -> Call[Health]:
@@ -108,8 +108,10 @@ def _call(function: str, arguments: dict[str, Any], columns: list[str], row_fact
     return Call(query=query, arguments=arguments, row_factory=row_factory)
 
 
-def _view(name: str, columns: list[str], row_factory: BaseRowFactory[T]) -> Call[T]:
-    return Call(query=f"SELECT {', '.join(columns)} FROM flow_signal_v1.{name}", arguments={}, row_factory=row_factory)
+def _view(source: str, columns: list[str], row_factory: BaseRowFactory[T]) -> Call[T]:
+    return Call(
+        query=f"SELECT {', '.join(columns)} FROM flow_signal_v1.{source}", arguments={}, row_factory=row_factory
+    )
 
 
 def _names(result: type[Any]) -> list[str]:

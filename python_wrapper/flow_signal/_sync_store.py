@@ -352,21 +352,23 @@ class FlowSignalStore:
     def purge(self, settled_before: datetime, *, limit: int | None = None) -> int:
         """Delete waiters that were settled and buffered signals that were dead before an instant; return how many.
 
-        A live waiter is never deleted. To delete all of them repeat the call until it returns 0.
+        A live waiter is never deleted. A call is over after some quarter of a second: repeat it until it returns 0,
+        each time in a transaction of its own.
 
         :param settled_before: an aware datetime, by the clock of the database.
         :param limit: the most to delete, 1 to 100000; None leaves it to the database: 10000.
         :raises ValueError: settled_before has no time zone.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
         """
         [deleted] = self._fetch(count_call("purge", settled_before=instant(settled_before), **given(limit=limit)))
         return deleted
 
     def signal_stats(self) -> list[SignalStats]:
-        """Return the numbers of each signal name; this counts all waiters and buffered signals."""
+        """Return the numbers of each signal name, ordered by it; reads all waiters and buffered signals for it."""
         return self._fetch(signal_stats_view())
 
     def health(self) -> Health:
-        """Return what monitoring needs to know; cheap however many waiters there are."""
+        """Return what monitoring needs to know, in milliseconds however many waiters there are."""
         [health] = self._fetch(health_view())
         return health
 

@@ -119,7 +119,7 @@ class SignalStats:
     waiting: int
     """How many waiters a signal can still be delivered to."""
     overdue: int
-    """How many waiters are past their deadline without a delivery."""
+    """How many waiters are expired."""
     delivered: int
     buffered: int
     """How many signals are kept for their next waiter."""
@@ -145,15 +145,15 @@ class Health:
     buffered_signals_estimate: int
     """The same for buffered signals, dead letters included."""
     total_bytes: int
-    """What the tables take on disk, indexes included."""
+    """What the tables take on disk, with their indexes."""
     dead_rows_estimate: int
     """Rows that vacuum has still to remove."""
     oldest_due_at: datetime | None
-    """Since when the longest-due wait of a queue has not been claimed; None when there is none."""
+    """Since when the wait that is due the longest is not claimed; None when none is due."""
     oldest_dead_at: datetime | None
-    """Since when the oldest dead letter waits for purge; None when there is none."""
-    oldest_snapshot_age: timedelta | None
-    """How long the oldest transaction has kept vacuum from its work; None when there is none or it cannot be seen."""
+    """Since when the oldest dead letter is dead; None when there is none."""
+    oldest_snapshot_xids: int | None
+    """The age, in transactions, of the oldest snapshot that keeps vacuum from its work; None when there is none."""
     notify_queue_usage: float
     """How full the notification queue of the server is, from 0 to 1."""
     problems: tuple[str, ...]

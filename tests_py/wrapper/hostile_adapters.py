@@ -7,6 +7,7 @@ from uuid import UUID
 
 from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.pq import Format
+from psycopg.types.numeric import Int8
 
 
 class HostileLoader(Loader):
@@ -28,9 +29,10 @@ class HostileBinaryDumper(HostileDumper):
 
 
 def register(adapters: AdaptersMap) -> None:
-    for name in ("uuid", "text", "timestamptz", "json", "bool"):
-        adapters.register_loader(name, HostileLoader)
-        adapters.register_loader(name, HostileBinaryLoader)
-    for cls in (str, int, UUID, datetime, timedelta):
+    for name in ("uuid", "text", "text[]", "timestamptz", "json", "bool", "int8", "float8", "interval"):
+        oid = adapters.types.get_oid(name)
+        adapters.register_loader(oid, HostileLoader)
+        adapters.register_loader(oid, HostileBinaryLoader)
+    for cls in (str, int, Int8, UUID, datetime, timedelta, list):
         adapters.register_dumper(cls, HostileDumper)
         adapters.register_dumper(cls, HostileBinaryDumper)

@@ -13,7 +13,18 @@ import pytest
 from psycopg.rows import dict_row, namedtuple_row, scalar_row
 from psycopg.types.json import set_json_loads
 
-from flow_signal import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState, migrate
+from flow_signal import (
+    AsyncFlowSignalStore,
+    BufferedSignal,
+    BufferedSignalState,
+    FlowSignalWaiter,
+    NewSignal,
+    NewWaiter,
+    SignalDeliveryResult,
+    SignalDeliveryStatus,
+    WaiterState,
+    migrate,
+)
 from sql.build import ROOT
 
 from . import hostile_adapters
@@ -60,6 +71,54 @@ async def check(client: Client, connection: Any) -> None:
     assert (waiter.state, waiter.payload_json) == (WaiterState.DELIVERED, PAYLOAD)
     assert claimed == [late]
     assert type(await store.version()) is str
+    await check_many(store)
+
+
+async def check_many(store: AsyncFlowSignalStore) -> None:
+    run_id, name = uuid4(), f"größe {uuid4()}"
+    empty, waiting, late = await store.register_waiters(
+        [
+            NewWaiter(run_id, "étape", name),
+            NewWaiter(run_id, "null", name, expires_at=DEADLINE),
+            NewWaiter(run_id, '{"\\,', name, expires_at=PAST),
+        ]
+    )
+    assert (empty.expires_at, waiting.expires_at, late.expires_at) == (None, DEADLINE, PAST)
+    assert late.step_key == '{"\\,'
+    results = await store.deliver_signals(
+        [
+            NewSignal(run_id, name),
+            NewSignal(run_id, name, payload_json=PAYLOAD, delivery_id="é"),
+            NewSignal(run_id, name, None, delivery_id="NULL"),
+        ],
+        buffer_until=DEADLINE,
+    )
+    assert [result.step_key for result in results] == ["étape", "null", None]
+    waiters = await store.list_waiters(run_id=run_id, state=WaiterState.DELIVERED)
+    assert [waiter.payload_json for waiter in waiters] == [PAYLOAD, None]
+    assert await store.list_waiters(run_id=run_id, after=(run_id, "{z"), limit=1) == waiters[1:]
+    [buffered] = await store.list_buffered_signals(signal_name=name, after=(run_id, name, 0), limit=1)
+    assert buffered == BufferedSignal(
+        run_id=run_id,
+        signal_name=name,
+        position=1,
+        state=BufferedSignalState.BUFFERED,
+        buffered_at=buffered.buffered_at,
+        buffered_until=DEADLINE,
+        delivery_id="NULL",
+        payload_json="null",
+    )
+    assert await store.broadcast_signal(name, payload_json=PAYLOAD) == []
+    [stats] = [stats for stats in await store.signal_stats() if stats.signal_name == name]
+    assert (stats.delivered, stats.overdue, stats.buffered) == (2, 1, 1)
+    assert type(stats.wait_p50) is timedelta
+    assert await store.remove_run(run_id) == 3
+    assert await store.purge(datetime.min.replace(tzinfo=timezone.utc), limit=1) == 0
+    health = await store.health()
+    assert abs(health.checked_at - buffered.buffered_at) < timedelta(hours=1)
+    assert type(health.total_bytes) is int
+    assert type(health.notify_queue_usage) is float
+    assert all(type(problem) is str for problem in health.problems)
 
 
 async def test_adapters_of_the_connection(client: Client) -> None:
@@ -73,7 +132,7 @@ def test_adapters_of_the_process(database: str) -> None:
         import datetime, sys, uuid, psycopg
         from tests_py.wrapper import hostile_adapters
         hostile_adapters.register(psycopg.adapters)
-        from flow_signal import FlowSignalStore
+        from flow_signal import FlowSignalStore, NewSignal, NewWaiter
 
         with psycopg.connect(sys.argv[1]) as connection:
             store = FlowSignalStore(connection)
@@ -81,6 +140,12 @@ def test_adapters_of_the_process(database: str) -> None:
             deadline = datetime.datetime(9999, 1, 1, tzinfo=datetime.timezone.utc)
             waiter = store.register_waiter(run_id, "step", "approved", expires_at=deadline)
             result = store.deliver_signal(run_id, "approved", 1)
+            store.register_waiters([NewWaiter(run_id, "é", "a", expires_at=deadline), NewWaiter(run_id, "z", "a")])
+            results = store.deliver_signals([NewSignal(run_id, "a", 1, delivery_id="1"), NewSignal(run_id, "a")])
+            assert [result.step_key for result in results] == ["é", "z"]
+            assert [waiter.payload for waiter in store.list_waiters(run_id=run_id)] == [1, None, 1]
+            assert store.remove_run(run_id) == 3
+            store.health(), store.signal_stats()
             print(waiter.run_id == run_id, waiter.expires_at == deadline, result.step_key, result.replayed)
     """
     output = subprocess.check_output([sys.executable, "-c", code, database], cwd=ROOT, text=True)
@@ -134,7 +199,7 @@ async def test_prepared_statements_and_autocommit(
         "intervalstyle = 'sql_standard'",
         "standard_conforming_strings = off",
         "search_path = ''",
-        "role = flow_signal_engine",
+        "role = flow_signal_admin",
         "plan_cache_mode = force_generic_plan",
         "client_encoding = 'WIN1252'",
     ],

@@ -8,7 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from flow_signal import AsyncFlowSignalStore, FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+from flow_signal import (
+    AsyncFlowSignalStore,
+    BufferedSignalState,
+    FlowSignalWaiter,
+    NewSignal,
+    NewWaiter,
+    SignalDeliveryResult,
+    SignalDeliveryStatus,
+    WaiterState,
+)
 
 from .conftest import Client, one_session
 
@@ -160,6 +169,8 @@ async def test_the_version_is_that_of_this_distribution(store: AsyncFlowSignalSt
 
 WAITER = "SELECT run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json"
 DELIVERY = "SELECT status, run_id, step_key, delivered_at, replayed"
+BUFFERED = "SELECT run_id, signal_name, position, state, buffered_at, buffered_until, delivery_id, payload_json"
+NEW_WAITERS = [NewWaiter(UUID(int=1), "step", "approved"), NewWaiter(UUID(int=1), "other", "approved")]
 
 
 @one_session
@@ -237,6 +248,119 @@ DELIVERY = "SELECT status, run_id, step_key, delivered_at, replayed"
             {"max_wait": timedelta(seconds=1)},
             f"{WAITER} FROM flow_signal_v1.await_waiter(p_run_id => $1, p_step_key => $2, p_max_wait => $3)",
             ["uuid", "text", "interval"],
+        ),
+        (
+            "register_waiters",
+            (NEW_WAITERS,),
+            {},
+            f"{WAITER} FROM flow_signal_v1.register_waiters(p_run_ids => $1, p_step_keys => $2, p_signal_names => $3)",
+            ["uuid[]", "text[]", "text[]"],
+        ),
+        (
+            "register_waiters",
+            ([*NEW_WAITERS, NewWaiter(UUID(int=1), "late", "approved", expires_at=NOW)],),
+            {"wake_channel": "channel", "queue": "queue"},
+            f"{WAITER} FROM flow_signal_v1.register_waiters(p_run_ids => $1, p_step_keys => $2, "
+            "p_signal_names => $3, p_expires_at => $4, p_wake_channel => $5, p_queue => $6)",
+            ["uuid[]", "text[]", "text[]", "timestamp with time zone[]", "text", "text"],
+        ),
+        (
+            "deliver_signals",
+            ([NewSignal(UUID(int=1), "approved")],),
+            {},
+            f"{DELIVERY} FROM flow_signal_v1.deliver_signals(p_run_ids => $1, p_signal_names => $2, "
+            "p_payloads_json => $3)",
+            ["uuid[]", "text[]", "text[]"],
+        ),
+        (
+            "deliver_signals",
+            ([NewSignal(UUID(int=1), "approved", None), NewSignal(UUID(int=1), "approved", delivery_id="id")],),
+            {"buffer_until": NOW},
+            f"{DELIVERY} FROM flow_signal_v1.deliver_signals(p_run_ids => $1, p_signal_names => $2, "
+            "p_payloads_json => $3, p_delivery_ids => $4, p_buffer_until => $5)",
+            ["uuid[]", "text[]", "text[]", "text[]", "timestamp with time zone"],
+        ),
+        (
+            "broadcast_signal",
+            ("approved",),
+            {},
+            f"{DELIVERY} FROM flow_signal_v1.broadcast_signal(p_signal_name => $1)",
+            ["text"],
+        ),
+        (
+            "broadcast_signal",
+            ("approved", None),
+            {},
+            f"{DELIVERY} FROM flow_signal_v1.broadcast_signal(p_signal_name => $1, p_payload_json => $2)",
+            ["text", "text"],
+        ),
+        (
+            "remove_run",
+            (UUID(int=1),),
+            {},
+            "SELECT remove_run FROM flow_signal_v1.remove_run(p_run_id => $1)",
+            ["uuid"],
+        ),
+        ("list_waiters", (), {}, f"{WAITER} FROM flow_signal_v1.list_waiters()", []),
+        (
+            "list_waiters",
+            (),
+            {
+                "run_id": UUID(int=1),
+                "signal_name": "approved",
+                "state": WaiterState.EXPIRED,
+                "after": (UUID(int=1), "step"),
+                "limit": 1,
+            },
+            f"{WAITER} FROM flow_signal_v1.list_waiters(p_run_id => $1, p_signal_name => $2, p_state => $3, "
+            "p_after_run_id => $4, p_after_step_key => $5, p_limit => $6)",
+            ["uuid", "text", "text", "uuid", "text", "integer"],
+        ),
+        ("list_buffered_signals", (), {}, f"{BUFFERED} FROM flow_signal_v1.list_buffered_signals()", []),
+        (
+            "list_buffered_signals",
+            (),
+            {
+                "run_id": UUID(int=1),
+                "signal_name": "approved",
+                "state": BufferedSignalState.DEAD,
+                "after": (UUID(int=1), "approved", 2**40),
+                "limit": 1,
+            },
+            f"{BUFFERED} FROM flow_signal_v1.list_buffered_signals(p_run_id => $1, p_signal_name => $2, "
+            "p_state => $3, p_after_run_id => $4, p_after_signal_name => $5, p_after_position => $6, p_limit => $7)",
+            ["uuid", "text", "text", "uuid", "text", "bigint", "integer"],
+        ),
+        (
+            "purge",
+            (datetime.min.replace(tzinfo=timezone.utc),),
+            {},
+            "SELECT purge FROM flow_signal_v1.purge(p_settled_before => $1)",
+            ["timestamp with time zone"],
+        ),
+        (
+            "purge",
+            (datetime.min.replace(tzinfo=timezone.utc),),
+            {"limit": 1},
+            "SELECT purge FROM flow_signal_v1.purge(p_settled_before => $1, p_limit => $2)",
+            ["timestamp with time zone", "integer"],
+        ),
+        (
+            "signal_stats",
+            (),
+            {},
+            "SELECT signal_name, waiting, overdue, delivered, buffered, dead, oldest_waiting_since, wait_p50, wait_p95 "
+            "FROM flow_signal_v1.signal_stats ORDER BY signal_name",
+            [],
+        ),
+        (
+            "health",
+            (),
+            {},
+            "SELECT checked_at, version, waiters_estimate, buffered_signals_estimate, total_bytes, "
+            "dead_rows_estimate, oldest_due_at, oldest_dead_at, oldest_snapshot_xids, notify_queue_usage, problems "
+            "FROM flow_signal_v1.health",
+            [],
         ),
         ("version", (), {}, "SELECT version FROM flow_signal_v1.version()", []),
     ],

@@ -1,16 +1,28 @@
-"""Results are values: frozen, comparable, to be copied and sent to another process."""
+"""What goes in and comes out are values: frozen, comparable, to be copied and sent to another process."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError, replace
-from datetime import datetime, timezone
+from dataclasses import FrozenInstanceError, fields, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from flow_signal import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+from flow_signal import (
+    BufferedSignal,
+    BufferedSignalState,
+    FlowSignalWaiter,
+    Health,
+    NewSignal,
+    NewWaiter,
+    SignalDeliveryResult,
+    SignalDeliveryStatus,
+    SignalStats,
+    WaiterState,
+)
 
 WAITER = FlowSignalWaiter(
     run_id=UUID(int=1),
@@ -26,29 +38,71 @@ RESULT = SignalDeliveryResult(
     status=SignalDeliveryStatus.NOT_FOUND, run_id=UUID(int=1), step_key=None, delivered_at=None, replayed=False
 )
 
+BUFFERED = BufferedSignal(
+    run_id=UUID(int=1),
+    signal_name="approved",
+    position=1,
+    state=BufferedSignalState.DEAD,
+    buffered_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    buffered_until=datetime(2026, 1, 2, tzinfo=timezone.utc),
+    delivery_id=None,
+    payload_json='{"by": ["finance"]}',
+)
+STATS = SignalStats(
+    signal_name="approved",
+    waiting=1,
+    overdue=0,
+    delivered=1,
+    buffered=0,
+    dead=0,
+    oldest_waiting_since=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    wait_p50=timedelta(seconds=1),
+    wait_p95=timedelta(seconds=1),
+)
+HEALTH = Health(
+    checked_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    version="1.0.0",
+    waiters_estimate=1,
+    buffered_signals_estimate=0,
+    total_bytes=8192,
+    dead_rows_estimate=0,
+    oldest_due_at=None,
+    oldest_dead_at=None,
+    oldest_snapshot_xids=None,
+    notify_queue_usage=0.0,
+    problems=(),
+)
+NEW_WAITER = NewWaiter(UUID(int=1), "step", "approved")
+NEW_SIGNAL = NewSignal(UUID(int=1), "approved", 1)
+
 
 def test_the_words_are_those_of_the_database() -> None:
     assert [*WaiterState] == ["waiting", "delivered", "expired"]
     assert [*SignalDeliveryStatus] == ["delivered", "already_delivered", "not_found", "expired", "buffered"]
+    assert [*BufferedSignalState] == ["buffered", "dead"]
     assert (str(WaiterState.EXPIRED), f"{SignalDeliveryStatus.NOT_FOUND}") == ("expired", "not_found")
 
 
-@pytest.mark.parametrize("value", [WAITER, RESULT])
+@pytest.mark.parametrize("value", [WAITER, RESULT, BUFFERED, STATS, HEALTH, NEW_WAITER, NEW_SIGNAL])
 def test_a_result_survives_copy_and_pickle(value: object) -> None:
     assert copy.deepcopy(value) == copy.copy(value) == pickle.loads(pickle.dumps(value)) == value
     assert {value: 1}[copy.copy(value)] == 1
 
 
-def test_a_result_cannot_be_changed() -> None:
+@pytest.mark.parametrize("value", [WAITER, RESULT, BUFFERED, STATS, HEALTH, NEW_WAITER, NEW_SIGNAL])
+def test_a_result_cannot_be_changed(value: Any) -> None:
+    [name, *_] = fields(value)
     with pytest.raises(FrozenInstanceError):
-        WAITER.step_key = "other"  # type: ignore[misc]
-    with pytest.raises(FrozenInstanceError):
-        RESULT.replayed = True  # type: ignore[misc]
-    assert not hasattr(WAITER, "__dict__")
-    assert not hasattr(RESULT, "__dict__")
-    assert replace(WAITER, step_key="other").step_key == "other"
+        setattr(value, name.name, "other")
+    assert not hasattr(value, "__dict__")
+    assert replace(value, **{name.name: "other"}) != value
 
 
-def test_two_readers_of_a_payload_do_not_share_it() -> None:
-    WAITER.payload["by"].append("me")
-    assert WAITER.payload == {"by": ["finance"]}
+@pytest.mark.parametrize("value", [WAITER, BUFFERED])
+def test_two_readers_of_a_payload_do_not_share_it(value: FlowSignalWaiter | BufferedSignal) -> None:
+    value.payload["by"].append("me")
+    assert value.payload == {"by": ["finance"]}
+
+
+def test_a_signal_without_a_payload_is_not_one_with_null() -> None:
+    assert NewSignal(UUID(int=1), "approved") != NewSignal(UUID(int=1), "approved", None)
