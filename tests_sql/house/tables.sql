@@ -1,6 +1,6 @@
 -- Tables, types and indexes are owned, documented and shaped so that a run can live anywhere.
 BEGIN;
-SELECT plan(28);
+SELECT plan(29);
 
 CREATE TEMP VIEW relations AS
 SELECT
@@ -177,11 +177,12 @@ FROM (
         'run_id uuid, signal_name text, position bigint, state text, '
         'buffered_at timestamp with time zone, buffered_until timestamp with time zone, '
         'delivery_id text, payload_json json'
-    )
+    ),
+    ('imported_waiter', 'run_id uuid, step_key text, outcome text, detail text')
 ) AS t (type, attributes);
 SELECT set_eq(
     $$SELECT r.name FROM relations AS r WHERE r.relkind = 'c'$$,
-    ARRAY['waiter', 'delivery', 'buffered_signal'],
+    ARRAY['waiter', 'delivery', 'buffered_signal', 'imported_waiter'],
     'there are no other types'
 );
 SELECT is(

@@ -1,8 +1,15 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(101);
+SELECT plan(115);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
+
+-- of another store
+CREATE TEMP TABLE flow_signal_waiters (
+    run_id uuid, step_key text, signal_name text, created_at timestamptz,
+    expires_at timestamptz, delivered_at timestamptz, payload_json text
+) ON COMMIT DROP;
+GRANT SELECT ON flow_signal_waiters TO public;
 
 CREATE TEMP TABLE calls ON COMMIT DROP AS
 SELECT c.name, c.arguments, c.roles
@@ -22,6 +29,12 @@ FROM (
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('list_waiters', '', '{engine, reader}'), ('list_buffered_signals', '', '{engine, reader}'),
     ('purge', $$p_settled_before => '2001-01-01'$$, '{}'),
+    (
+        'import_waiters',
+        $$p_run_ids => '{}', p_step_keys => '{}', p_signal_names => '{}', p_created_at => '{}',
+        p_expires_at => '{}', p_delivered_at => '{}', p_payloads_json => '{}'$$, '{}'
+    ),
+    ('import_floworchestrator', $$p_schema => 'pg_temp'$$, '{}'),
     ('version', '', '{engine, sender, reader}')
 ) AS c (name, arguments, roles);
 

@@ -1,6 +1,6 @@
 -- Nothing that a caller plants in its search_path or temporary schema changes what a call does.
 BEGIN;
-SELECT plan(21);
+SELECT plan(22);
 \ir ../helpers.psql
 
 -- Objects in the way of everything that the functions use: a function and an operator fail, a
@@ -90,7 +90,17 @@ EXCEPTION
 END
 $function$;
 
-SET LOCAL ROLE flow_signal_engine;
+CREATE SCHEMA origin;
+CREATE TABLE origin.flow_signal_waiters AS
+SELECT
+    uuid '00000000-0000-0000-0000-000000000001' AS run_id, text 'i' AS step_key,
+    text 'stay' AS signal_name, timestamptz '2020-01-01' AS created_at,
+    timestamptz '2020-01-02' AS expires_at, timestamptz '2020-01-03' AS delivered_at,
+    text 'no' AS payload_json;
+GRANT USAGE ON SCHEMA origin TO public;
+GRANT SELECT ON origin.flow_signal_waiters TO public;
+
+SET LOCAL ROLE flow_signal_admin;
 SET LOCAL search_path = evil, pg_temp, pg_catalog;
 SELECT
     pg_temp.result($$SELECT clock_timestamp()$$) AS function,
@@ -145,6 +155,9 @@ SELECT
     pg_temp.result($$SELECT payload_json FROM flow_signal_v1.remove_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
     )$$) AS remove,
+    pg_temp.result(
+        $$SELECT detail FROM flow_signal_v1.import_floworchestrator(p_schema => 'origin')$$
+    ) AS import,
     pg_temp.result($$SELECT flow_signal_v1.version() IS NOT NULL$$) AS version,
     pg_temp.result($$SELECT flow_signal_v1.get_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => ' '
@@ -180,6 +193,10 @@ FROM (
     (:'get', '{"a": 1}', 'get_waiter'),
     (:'await', '{"a": 1}', 'await_waiter'), (:'claim', '{"a": 1}', 'claim_waiters'),
     (:'remove', '{"a": 1}', 'remove_waiter'), (:'version', 'true', 'version'),
+    (
+        :'import', 'the payload is no JSON: it is now a JSON string; '
+        'the deadline is left out: it was delivered later', 'import_floworchestrator'
+    ),
     (:'blank', 'step key " " is blank', 'a blank name'),
     (:'never', 'deadline -infinity is out of range', 'a deadline out of range'),
     (:'no_json', 'payload "2 2" is not valid JSON', 'a payload that is no JSON')
@@ -192,8 +209,8 @@ SELECT is(
     0::bigint, 'nothing went into a table of the caller'
 );
 SELECT is(
-    (SELECT count(*) FROM flow_signal.flow_signal_waiters), 1::bigint,
-    'one waiter is left where it belongs'
+    (SELECT count(*) FROM flow_signal.flow_signal_waiters), 2::bigint,
+    'two waiters are left where they belong'
 );
 
 SELECT * FROM finish();
