@@ -54,8 +54,11 @@ CREATE INDEX flow_signal_buffered_signals_delivery_idx
 ON flow_signal.flow_signal_buffered_signals (run_id, signal_name, delivery_id)
 WHERE delivery_id IS NOT NULL;
 
+-- All positions are. Only a query that says so can use this index; to those of one line, which
+-- compare buffered_until too, it would be a trap.
 CREATE INDEX flow_signal_buffered_signals_until_idx
-ON flow_signal.flow_signal_buffered_signals (buffered_until);
+ON flow_signal.flow_signal_buffered_signals (buffered_until)
+WHERE position > 0;
 
 COMMENT ON TABLE flow_signal.flow_signal_waiters IS
 'One row per parked step. Waiters of one (run_id, signal_name) form a line; see sql/README.md.';

@@ -9,7 +9,7 @@
     \set line 100000
 \endif
 BEGIN;
-SELECT plan(118);
+SELECT plan(153);
 \ir ../helpers.psql
 
 -- %1$L is the run, %2$s the number of the call.
@@ -97,7 +97,37 @@ VALUES
 ('remove_waiter', $$remove_waiter(p_run_id => %1$L, p_step_key => 'go 40%2$s')$$),
 ('remove_waiter: a head', $$remove_waiter(p_run_id => %1$L, p_step_key => 'line %2$s 1')$$),
 ('claim_waiters', $$claim_waiters(p_queue => 'due', p_limit => 5)$$),
-('claim_waiters: nobody is due', $$claim_waiters(p_queue => 'idle')$$);
+('claim_waiters: nobody is due', $$claim_waiters(p_queue => 'idle')$$),
+('list_waiters: a run', $$list_waiters(p_run_id => %1$L, p_limit => 5)$$),
+(
+    'list_waiters: a run, further on',
+    $$list_waiters(
+        p_run_id => %1$L, p_signal_name => 'go', p_state => 'waiting', p_after_run_id => %1$L,
+        p_after_step_key => 'go 50%2$s', p_limit => 5
+    )$$
+),
+(
+    'list_waiters: all runs',
+    $$list_waiters(
+        p_after_run_id => %1$L, p_after_step_key => 'go 50%2$s', p_limit => 5
+    )$$
+),
+('list_buffered_signals: a run', $$list_buffered_signals(p_run_id => %1$L, p_limit => 5)$$),
+(
+    'list_buffered_signals: a run, further on',
+    $$list_buffered_signals(
+        p_run_id => %1$L, p_signal_name => 'early', p_after_run_id => %1$L,
+        p_after_signal_name => 'early', p_after_position => 50%2$s, p_limit => 5
+    )$$
+),
+(
+    'list_buffered_signals: all runs',
+    $$list_buffered_signals(
+        p_after_run_id => %1$L, p_after_signal_name => 'early', p_after_position => 50%2$s,
+        p_limit => 5
+    )$$
+),
+('health', 'health');
 
 CREATE FUNCTION pg_temp.entries_read()
 RETURNS TABLE (relation text, entries bigint, sequential_scans bigint)
@@ -227,6 +257,13 @@ SELECT
     md5('alone ' || n)::uuid, 'step ' || n, 'go', 'head',
     timestamptz '2020-01-01' + n * interval '1 second'
 FROM generate_series(1, :waiters) AS n;
+INSERT INTO flow_signal.flow_signal_buffered_signals (
+    run_id, signal_name, position, buffered_at, buffered_until
+)
+SELECT
+    md5('alone ' || n)::uuid, 'early', 1, '2020-01-01',
+    timestamptz '2990-01-01' + n * interval '1 second'
+FROM generate_series(1, :line) AS n;
 ANALYZE flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals;
 DISCARD PLANS;
 DO $$

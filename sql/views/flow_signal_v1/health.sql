@@ -62,7 +62,7 @@ longest_due AS (
 longest_dead AS (
     SELECT b.buffered_until
     FROM flow_signal.flow_signal_buffered_signals AS b
-    WHERE b.buffered_until <= (SELECT c.now FROM clock AS c)
+    WHERE b.position > 0 AND b.buffered_until <= (SELECT c.now FROM clock AS c)
     ORDER BY b.buffered_until
     LIMIT 1
 ),
@@ -163,9 +163,9 @@ FROM figures AS f;
 REVOKE ALL ON flow_signal_v1.health FROM public;
 GRANT SELECT ON flow_signal_v1.health TO flow_signal_reader;
 COMMENT ON VIEW flow_signal_v1.health IS
-'One row for monitoring, in milliseconds at any size: reads statistics and the first entries '
-'of indexes. The estimates are those of the statistics. oldest_due_at: the wait that is due '
-'the longest and not claimed. oldest_dead_at: since when the longest-dead buffered signal is dead. '
+'One row for monitoring, in milliseconds at any size: reads statistics, whose estimates it '
+'gives, and the first entries of indexes. oldest_due_at: the wait that is due the longest and '
+'not claimed. oldest_dead_at: since when the longest-dead buffered signal is dead. '
 'oldest_snapshot_xids: the age, in transactions, of the oldest snapshot that keeps vacuum from '
 'removing dead rows. problems: what is wrong and what to do; empty unless a wait is due for '
 '5 minutes, a signal dead for 7 days, there are 100000 more dead rows than live ones, a '

@@ -1,0 +1,269 @@
+-- purge deletes what was over before an instant, up to a limit, and nothing that is live.
+BEGIN;
+SELECT plan(55);
+\ir ../helpers.psql
+
+SELECT is(
+    pg_get_function_arguments('flow_signal_v1.purge'::regproc),
+    'p_settled_before timestamp with time zone, p_limit integer DEFAULT 10000',
+    'the parameters, their order and defaults'
+);
+SELECT is(pg_get_function_result('flow_signal_v1.purge'::regproc), 'bigint', 'the result');
+
+-- What the tables hold, in short.
+CREATE FUNCTION pg_temp.rest()
+RETURNS text
+LANGUAGE sql
+SECURITY DEFINER
+AS $function$
+SELECT coalesce(string_agg(r.name, ', ' ORDER BY r.name), '')
+FROM (
+    SELECT w.step_key FROM flow_signal.flow_signal_waiters AS w
+    UNION ALL
+    SELECT b.signal_name || ' ' || b.position FROM flow_signal.flow_signal_buffered_signals AS b
+) AS r (name)
+$function$;
+-- Calls purge until it finds nothing; returns the sum.
+CREATE FUNCTION pg_temp.purge_all(p_settled_before timestamptz, p_limit integer)
+RETURNS bigint
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_sum bigint := 0;
+    v_deleted bigint;
+BEGIN
+    LOOP
+        v_deleted := flow_signal_v1.purge(p_settled_before => p_settled_before, p_limit => p_limit);
+        IF v_deleted NOT BETWEEN 0 AND p_limit THEN
+            RETURN NULL;
+        END IF;
+        EXIT WHEN v_deleted = 0;
+        v_sum := v_sum + v_deleted;
+    END LOOP;
+    RETURN v_sum;
+END
+$function$;
+-- Waiters that were over in 2019 to 2021, some at the head of their line, some behind; live ones;
+-- and buffered signals.
+CREATE FUNCTION pg_temp.fill()
+RETURNS bigint
+LANGUAGE sql
+SECURITY DEFINER
+AS $function$
+INSERT INTO flow_signal.flow_signal_waiters (
+    run_id, step_key, signal_name, place, created_at, expires_at, delivered_at, expired_at
+)
+SELECT
+    md5(w.step_key)::uuid, w.step_key, 'go',
+    CASE WHEN w.step_key LIKE 'head%' THEN 'head' WHEN w.delivered_at IS NOT NULL THEN 'delivered'
+        WHEN w.expired_at IS NOT NULL THEN 'expired' ELSE 'waiting' END,
+    '2018-01-01', w.expires_at::timestamptz, w.delivered_at::timestamptz, w.expired_at::timestamptz
+FROM (
+    VALUES
+    ('head delivered 2019', NULL, '2019-01-01', NULL),
+    ('head delivered 2019 in time', '2990-01-01', '2019-01-01', NULL),
+    ('head delivered 2020', NULL, '2020-01-01', NULL),
+    ('head delivered 2021', NULL, '2021-01-01', NULL),
+    ('head delivered 2021 early', '2022-01-01', '2021-01-01', NULL),
+    ('head overdue 2019', '2019-01-01', NULL, NULL),
+    ('head overdue 2020', '2020-01-01', NULL, NULL),
+    ('head overdue 2021', '2021-01-01', NULL, NULL),
+    ('head expired 2019', '2018-06-01', NULL, '2019-01-01'),
+    ('head expired 2021', '2019-01-01', NULL, '2021-01-01'),
+    ('head waits', NULL, NULL, NULL),
+    ('head waits long', '2990-01-01', NULL, NULL),
+    ('delivered 2019', NULL, '2019-01-01', NULL),
+    ('overdue 2019', '2019-01-01', NULL, NULL),
+    ('expired 2019', '2018-06-01', NULL, '2019-01-01'),
+    ('waits', NULL, NULL, NULL)
+) AS w (step_key, expires_at, delivered_at, expired_at);
+INSERT INTO flow_signal.flow_signal_buffered_signals (
+    run_id, signal_name, position, buffered_at, buffered_until, dead
+)
+SELECT md5('run')::uuid, b.name, 1, '2018-01-01', b.buffered_until::timestamptz, b.dead
+FROM (
+    VALUES
+    ('dead 2019', '2019-01-01', false), ('found dead 2019', '2019-01-01', true),
+    ('dead 2020', '2020-01-01', false), ('dead 2021', '2021-01-01', false),
+    ('buffered', '2990-01-01', false)
+) AS b (name, buffered_until, dead);
+SELECT count(*)
+FROM (
+    SELECT FROM flow_signal.flow_signal_waiters
+    UNION ALL
+    SELECT FROM flow_signal.flow_signal_buffered_signals
+) AS r
+$function$;
+
+SET LOCAL ROLE flow_signal_admin;
+SELECT is(flow_signal_v1.purge('2020-01-01'), 0::bigint, 'there is nothing to delete');
+
+-- what goes and what stays
+SELECT is(pg_temp.fill(), 21::bigint, 'waiters and signals');
+SELECT is(flow_signal_v1.purge('2018-12-31'), 0::bigint, 'nothing was over so early');
+SELECT is(flow_signal_v1.purge('0001-01-01 00:00:00+00'), 0::bigint, 'nor in the first year');
+SELECT is(pg_temp.rows_written('purge(''2018-12-31'')'), 0::bigint, 'looking writes nothing');
+SELECT is(flow_signal_v1.purge('2020-01-01'), 9::bigint, 'what was over before 2020');
+SELECT is(
+    pg_temp.rest(),
+    'buffered 1, dead 2020 1, dead 2021 1, head delivered 2020, head delivered 2021, '
+    'head delivered 2021 early, head expired 2021, head overdue 2020, head overdue 2021, '
+    'head waits, head waits long, waits',
+    'is gone; what was over at that very instant, or found so later, stays'
+);
+SELECT is(flow_signal_v1.purge('2020-01-01'), 0::bigint, 'nothing is left of it');
+SELECT is(
+    flow_signal_v1.purge('2020-01-01 00:00:00.000001'), 3::bigint, 'a microsecond makes it old'
+);
+SELECT is(
+    flow_signal_v1.purge('9999-12-31'), 5::bigint, 'an instant ahead is taken for this one'
+);
+SELECT is(
+    pg_temp.rest(), 'buffered 1, head waits, head waits long, waits',
+    'who waits and what is buffered stays whatever the instant'
+);
+SELECT is(
+    pg_temp.get('head waits long', 'head waits long'), 'waiting', 'a deadline ahead: it waits'
+);
+RESET ROLE;
+UPDATE flow_signal.flow_signal_waiters SET expires_at = clock_timestamp()
+WHERE step_key = 'head waits';
+SET LOCAL ROLE flow_signal_admin;
+SELECT is(
+    flow_signal_v1.purge('9999-12-31'), 1::bigint,
+    'the deadline is judged by the clock, not by the start of the transaction'
+);
+RESET ROLE;
+TRUNCATE flow_signal.flow_signal_waiters;
+SET LOCAL ROLE flow_signal_admin;
+SELECT is(flow_signal_v1.purge('9999-12-31'), 0::bigint, 'only a buffered signal is left');
+SELECT is(pg_temp.rest(), 'buffered 1', 'and stays');
+RESET ROLE;
+TRUNCATE flow_signal.flow_signal_buffered_signals;
+SET LOCAL ROLE flow_signal_admin;
+
+-- through the API
+SELECT is(pg_temp.register('run', 'gets'), 'waiting', 'the head of a line');
+SELECT is(pg_temp.register('run', 'next'), 'waiting', 'and one behind it');
+SELECT is(pg_temp.deliver('run', '1', 'id'), 'delivered gets', 'the head gets a signal');
+SELECT is(pg_temp.deliver('run', '1', 'id'), 'delivered gets (replayed)', 'it is remembered');
+SELECT is(flow_signal_v1.purge(clock_timestamp()), 1::bigint, 'it is purged');
+SELECT is(pg_temp.get('run', 'gets'), NULL, 'and gone');
+SELECT is(pg_temp.deliver('run', '1', 'id'), 'delivered next', 'and its signal forgotten');
+SELECT is(flow_signal_v1.purge(clock_timestamp()), 1::bigint, 'the line is empty');
+SELECT is(pg_temp.deliver('run', '1', 'id'), 'not_found', 'and nobody is found in it');
+SELECT is(pg_temp.register('run', 'gets'), 'waiting', 'a step of that name waits anew');
+SELECT is(pg_temp.deliver('run', '2'), 'delivered gets', 'and gets a signal');
+SELECT is(pg_temp.register('late', 'late', 'yesterday'), 'expired', 'an overdue waiter');
+SELECT is(pg_temp.buffer('early', '1'), 'buffered', 'an early signal, whose time is over');
+SELECT pg_temp.let_buffered_die('early') AS died
+\gset ignored_
+SELECT is(flow_signal_v1.purge(clock_timestamp()), 3::bigint, 'all of it is purged');
+SELECT is(pg_temp.register('early', 'early'), 'waiting', 'nothing is left to take');
+SELECT is(flow_signal_v1.purge(clock_timestamp()), 0::bigint, 'and that waiter stays');
+
+-- the limit
+SELECT is(pg_temp.fill(), 22::bigint, 'waiters and signals');
+SELECT is(flow_signal_v1.purge('2020-01-01', 1), 1::bigint, 'at most one');
+SELECT is(flow_signal_v1.purge('2020-01-01', 5), 5::bigint, 'at most five');
+SELECT is(flow_signal_v1.purge('2020-01-01', 100000), 3::bigint, 'the rest');
+SELECT is(pg_temp.purge_all('2022-01-01', 3), 8::bigint, 'three by three until none is left');
+
+-- what is refused
+SELECT is(pg_temp.refusal(r.call), r.refusal, r.call)
+FROM (
+    VALUES
+    (
+        'purge(NULL)',
+        E'22004 purge time is null\nthis call needs a value there\npass a purge time'
+    ),
+    (
+        'purge(now(), NULL)',
+        E'22004 limit is null\nthis call needs a value there\npass a limit'
+    ),
+    ('purge(now(), 0)', pg_temp.out_of_range('limit 0', '1 to 100000')),
+    ('purge(now(), -1)', pg_temp.out_of_range('limit -1', '1 to 100000')),
+    ('purge(now(), 100001)', pg_temp.out_of_range('limit 100001', '1 to 100000'))
+) AS r (call, refusal);
+SELECT is(
+    pg_temp.refusal(format('purge(%L)', i.instant)),
+    format(
+        E'22023 purge time %s is out of range\n'
+        'drivers carry finite instants of the years 1 to 9999\n'
+        'pass an instant; what was over before it is deleted', i.instant
+    ),
+    format('purge time %s', i.instant)
+)
+FROM (
+    VALUES (timestamptz 'infinity'), ('-infinity'), ('10000-01-01 00:00:00+00'),
+    ('0001-12-31 23:59:59+00 BC')
+) AS i (instant);
+
+-- Any number of them, wherever they lie; statistics that say that the tables are empty.
+RESET ROLE;
+TRUNCATE flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals;
+ANALYZE flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals;
+INSERT INTO flow_signal.flow_signal_waiters (
+    run_id, step_key, signal_name, place, created_at, delivered_at
+)
+SELECT
+    md5(n::text)::uuid, 'step', 'go', 'head', '2018-01-01',
+    CASE WHEN n % 3 = 0 OR n NOT BETWEEN 10 AND 39991 THEN timestamptz '2019-01-01' END
+FROM generate_series(1, 40000) AS n;
+INSERT INTO flow_signal.flow_signal_buffered_signals (
+    run_id, signal_name, position, buffered_at, buffered_until
+)
+SELECT
+    md5('run')::uuid, 'go', n, '2018-01-01',
+    CASE WHEN n % 3 = 0 OR n NOT BETWEEN 10 AND 9991 THEN timestamptz '2019-01-01' ELSE '2990-01-01' END
+FROM generate_series(1, 10000) AS n;
+-- Rows read, and a million for each sequential scan.
+CREATE FUNCTION pg_temp.rows_read()
+RETURNS bigint
+LANGUAGE sql
+SECURITY DEFINER
+AS $function$
+SELECT sum(
+    pg_stat_get_xact_tuples_returned(c.oid) + 1000000 * pg_stat_get_xact_numscans(c.oid)
+)::bigint
+FROM pg_class AS c
+WHERE c.relnamespace = 'flow_signal'::regnamespace AND c.relkind = 'r'
+$function$;
+SET LOCAL ROLE flow_signal_admin;
+SELECT pg_temp.rows_read() AS rows_read
+\gset
+SELECT is(count(flow_signal_v1.purge('2020-01-01', 1)), 10::bigint, 'ten calls for one each')
+FROM generate_series(1, 10);
+SELECT cmp_ok(
+    pg_temp.rows_read() - :rows_read, '<', 10 * 300::bigint, 'read a block or two each'
+);
+SELECT is(pg_temp.purge_all('2020-01-01', 700), 16680::bigint, 'thousands, 700 at a time');
+RESET ROLE;
+SELECT is(
+    (SELECT count(*) FROM flow_signal.flow_signal_waiters WHERE delivered_at IS NULL),
+    (SELECT count(*) FROM flow_signal.flow_signal_waiters), 'no dead waiter is forgotten'
+);
+SELECT is(
+    (SELECT count(*) FROM flow_signal.flow_signal_buffered_signals WHERE buffered_until > now()),
+    (SELECT count(*) FROM flow_signal.flow_signal_buffered_signals), 'no dead signal is forgotten'
+);
+SELECT is(
+    (SELECT count(*) FROM flow_signal.flow_signal_waiters)
+    + (SELECT count(*) FROM flow_signal.flow_signal_buffered_signals),
+    50000::bigint - 16690, 'and no live one is hit'
+);
+SELECT is_empty(
+    $$SELECT i.indexname FROM pg_indexes AS i
+    WHERE i.schemaname = 'flow_signal' AND i.indexdef ~ '(delivered|expired|settled)_at'$$,
+    'no index on when a waiter was settled, so that a delivery to a head touches none'
+);
+
+-- who may
+SET LOCAL ROLE flow_signal_engine;
+SELECT throws_ok(
+    $$SELECT flow_signal_v1.purge('2020-01-01')$$, '42501',
+    'permission denied for function purge', 'an engine may not purge'
+);
+
+SELECT * FROM finish();
+ROLLBACK;
