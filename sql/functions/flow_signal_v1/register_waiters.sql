@@ -64,27 +64,19 @@ BEGIN
         PERFORM flow_signal.refuse_instant('deadline ' || v_step.n, v_step.expires_at);
     END IF;
 
-    v_waiters := flow_signal.register_heads(
+    v_waiters := flow_signal.register_new_steps(
         p_run_ids, p_step_keys, p_signal_names, v_expires_at, p_wake_channel, p_queue
     );
-    IF EXISTS (SELECT FROM unnest(v_waiters) AS w WHERE w.state IS NULL) THEN
+    IF v_waiters IS NULL THEN
         PERFORM flow_signal.hold_steps(p_run_ids, p_step_keys, p_signal_names);
-    END IF;
-    FOR v_step IN
-        SELECT s.run_id, s.step_key, s.signal_name, s.expires_at, s.n
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_waiters)
-            WITH ORDINALITY AS s (
-                run_id, step_key, signal_name, expires_at, of_run_id, of_step_key,
-                of_signal_name, state, created_at, of_expires_at, delivered_at, payload_json, n
+        v_waiters := ARRAY(
+            SELECT flow_signal_v1.register_waiter(
+                s.run_id, s.step_key, s.signal_name, s.expires_at, p_wake_channel, p_queue
             )
-        WHERE s.state IS NULL
-        ORDER BY s.n
-    LOOP
-        v_waiters[v_step.n] := flow_signal_v1.register_waiter(
-            v_step.run_id, v_step.step_key, v_step.signal_name, v_step.expires_at,
-            p_wake_channel, p_queue
+            FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
+                AS s (run_id, step_key, signal_name, expires_at)
         );
-    END LOOP;
+    END IF;
 
     RETURN QUERY
     SELECT

@@ -1,0 +1,131 @@
+-- locks: the lines, in the order of (run_id, signal_name); none if it returns NULL
+CREATE OR REPLACE FUNCTION flow_signal.register_new_steps(
+    p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[],
+    p_wake_channel text, p_queue text
+)
+RETURNS flow_signal_v1.waiter[]
+LANGUAGE plpgsql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $function$
+DECLARE
+    v_created_at timestamptz[];
+    v_waiters flow_signal_v1.waiter[];
+    v_step record;
+    v_heads integer;
+    v_others integer;
+    v_now CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    -- An instant for each, so that they keep their order.
+    v_created_at := ARRAY(
+        SELECT v_now + n * interval '1 microsecond'
+        FROM generate_series(1, cardinality(p_run_ids)) AS n
+    );
+    -- The first step of each line becomes its head; where there is one, that is locked instead.
+    INSERT INTO flow_signal.flow_signal_waiters (
+        run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
+    )
+    SELECT DISTINCT ON (s.run_id, s.signal_name COLLATE "C")
+        s.run_id, s.step_key, s.signal_name, 'head', s.created_at, s.expires_at,
+        CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
+    FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
+        AS s (run_id, step_key, signal_name, expires_at, created_at)
+    ORDER BY s.run_id, s.signal_name COLLATE "C", s.created_at
+    ON CONFLICT (run_id, signal_name) WHERE place = 'head' DO UPDATE
+    SET place = excluded.place
+    WHERE false;
+    GET DIAGNOSTICS v_heads = ROW_COUNT;
+
+    IF v_heads < cardinality(p_run_ids) THEN
+        IF EXISTS (
+            SELECT
+            FROM unnest(p_run_ids, p_signal_names, v_created_at)
+                AS s (run_id, signal_name, created_at)
+            WHERE s.created_at < greatest((
+                SELECT w.created_at
+                FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.run_id = s.run_id
+                    AND w.signal_name = s.signal_name COLLATE "C"
+                    AND w.place = 'head'
+            ), (
+                SELECT w.created_at
+                FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.run_id = s.run_id
+                    AND w.signal_name = s.signal_name COLLATE "C"
+                    AND w.place = 'waiting'
+                ORDER BY w.created_at DESC
+                LIMIT 1
+            ), (
+                SELECT w.created_at
+                FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.run_id = s.run_id
+                    AND w.signal_name = s.signal_name COLLATE "C"
+                    AND w.place = 'delivered'
+                ORDER BY w.created_at DESC
+                LIMIT 1
+            ))
+        ) THEN
+            PERFORM flow_signal.start_over('somebody came into a line while we waited for it');
+        END IF;
+        INSERT INTO flow_signal.flow_signal_waiters (
+            run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
+            queue
+        )
+        SELECT
+            s.run_id, s.step_key, s.signal_name, 'waiting', s.created_at, s.expires_at,
+            CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
+            AS s (run_id, step_key, signal_name, expires_at, created_at)
+        ON CONFLICT (run_id, step_key) DO NOTHING;
+        GET DIAGNOSTICS v_others = ROW_COUNT;
+        IF v_heads + v_others < cardinality(p_run_ids) THEN
+            PERFORM flow_signal.start_over('a step waits already');
+        END IF;
+    END IF;
+
+    v_waiters := ARRAY(
+        SELECT (
+            s.run_id, s.step_key, s.signal_name,
+            flow_signal.waiter_state(NULL, NULL, s.expires_at, v_now),
+            s.created_at, s.expires_at, NULL, NULL
+        )::flow_signal_v1.waiter
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
+            AS s (run_id, step_key, signal_name, expires_at, created_at)
+    );
+    FOR v_step IN
+        SELECT s.run_id, s.step_key, s.signal_name, s.expires_at, s.n
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at)
+            WITH ORDINALITY AS s (run_id, step_key, signal_name, expires_at, n)
+        WHERE (
+            SELECT true
+            FROM flow_signal.flow_signal_buffered_signals AS b
+            WHERE b.run_id = s.run_id
+                AND b.signal_name = s.signal_name COLLATE "C"
+                AND NOT b.dead
+            LIMIT 1
+        )
+    LOOP
+        IF flow_signal.take_buffered_signal(
+            v_step.run_id, v_step.step_key, v_step.signal_name, v_step.expires_at
+        ) THEN
+            v_waiters[v_step.n] := (
+                SELECT w FROM flow_signal_v1.get_waiter(v_step.run_id, v_step.step_key) AS w
+            );
+        END IF;
+    END LOOP;
+    RETURN v_waiters;
+EXCEPTION
+    -- The second is a step that waits already, where its new line has no head.
+    WHEN serialization_failure OR unique_violation THEN
+        RETURN NULL;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal.register_new_steps(
+    uuid[], text[], text[], timestamptz[], text, text
+) FROM public;
+COMMENT ON FUNCTION flow_signal.register_new_steps(
+    uuid[], text[], text[], timestamptz[], text, text
+) IS
+'Registers steps that are all new, in the order of their inputs. Does nothing and returns NULL '
+'if one of them waits already, or a line was not as it seemed.';
