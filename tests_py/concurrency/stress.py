@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -48,6 +48,26 @@ FROM flow_signal_v1.deliver_signal(
 ) AS d
 """
 """A payload says which run and signal it belongs to; `n` makes it unique."""
+REGISTER_MANY = """
+SELECT w.step_key, w.signal_name, w.state, w.created_at, w.expires_at, w.delivered_at, w.payload_json
+FROM flow_signal_v1.register_waiters(
+    p_run_ids => %(run)s, p_step_keys => %(step)s, p_signal_names => %(signal)s, p_expires_at => %(until)s,
+    p_wake_channel => %(channel)s, p_queue => %(queue)s
+) AS w
+"""
+DELIVER_MANY = """
+SELECT d.status, d.step_key, d.replayed
+FROM flow_signal_v1.deliver_signals(
+    p_run_ids => %(run)s, p_signal_names => %(signal)s, p_payloads_json => %(payload)s,
+    p_delivery_ids => %(id)s, p_buffer_until => %(buffer_until)s
+) AS d
+"""
+BROADCAST = """
+SELECT flow_signal_v1.broadcast_signal(
+    p_signal_name => %(signal)s, p_payload_json => json_build_object('signal', %(signal)s::text)::text
+)
+"""
+REMOVE_RUN = "SELECT flow_signal_v1.remove_run(p_run_id => %(run)s)"
 
 Row = Any
 Call = Callable[[psycopg.Connection[Row], "Books"], None]
@@ -79,9 +99,8 @@ class Books:
 
     def inspect(self, run: UUID, row: Row) -> None:
         """A waiter's row: state, payload and times belong together."""
-        fits = row.payload_json is None or (row.payload_json["run"], row.payload_json["signal"]) == (
-            str(run),
-            row.signal_name,
+        fits = row.payload_json is None or (
+            row.payload_json["signal"] == row.signal_name and row.payload_json.get("run", str(run)) == str(run)
         )
         in_time = row.delivered_at is None or (
             row.created_at <= row.delivered_at and (row.expires_at is None or row.delivered_at < row.expires_at)
@@ -140,56 +159,102 @@ class Worker:
                 books.add(mine)
 
     def random_call(self) -> Call:
-        makers = {self.register: 8, self.deliver: 9, self.remove: 4, self.claim: 1, self.get: 1, self.repeat: 2}
+        makers = {
+            self.register: 8,
+            self.register_many: 3,
+            self.deliver: 9,
+            self.deliver_many: 3,
+            self.remove: 4,
+            self.claim: 1,
+            self.get: 1,
+            self.repeat: 2,
+        }
         [maker] = self.dice.choices(list(makers), list(makers.values()))
         return maker()
 
-    def register(self) -> Call:
+    def sweeping_statement(self) -> None:
+        """As single_statement, or a call for all runs or a whole run, of which no books can be kept."""
+        if self.dice.random() < 0.9:
+            self.single_statement()
+        else:
+            query = self.dice.choice([BROADCAST, REMOVE_RUN])
+            self.connection.execute(query, {"signal": self.dice.choice(SIGNALS), "run": self.dice.choice(self.runs)})
+
+    def registration(self) -> dict[str, Any]:
         now = datetime.now(timezone.utc)
-        # Unique if it can pass, so that two waits of a step can be told apart.
-        until = self.dice.choice(
-            [None, None, FAR, now - timedelta(seconds=1), now + timedelta(milliseconds=self.dice.uniform(1, 60))]
-        )
-        values = {
+        return {
             "run": self.dice.choice(self.runs),
             "step": self.dice.choice(STEPS),
             "signal": self.dice.choice(SIGNALS),
-            "until": until,
+            # Unique if it can pass, so that two waits of a step can be told apart.
+            "until": self.dice.choice(
+                [None, None, FAR, now - timedelta(seconds=1), now + timedelta(milliseconds=self.dice.uniform(1, 60))]
+            ),
             "channel": self.dice.choice([None, None, None, "flow"]),
             "queue": self.dice.choice([None, self.queue]),
         }
-        if until in (None, FAR):
+
+    def register(self) -> Call:
+        values = self.registration()
+        if values["until"] in (None, FAR):
             self.remember("register", values)
         return lambda connection, books: self.make_registration(connection, books, values)
 
     def make_registration(self, connection: psycopg.Connection[Row], books: Books, values: dict[str, Any]) -> None:
         [row] = connection.execute(REGISTER, values)
-        books.calls[f"register: {row.state}"] += 1
-        books.inspect(values["run"], row)
+        self.note_registration(books, values["run"], row)
 
-    def deliver(self) -> Call:
+    def note_registration(self, books: Books, run: UUID, row: Row) -> None:
+        books.calls[f"register: {row.state}"] += 1
+        books.inspect(run, row)
+
+    def register_many(self) -> Call:
+        batch = columns([self.registration() for _ in range(self.dice.randint(1, 12))], "channel", "queue")
+
+        def call(connection: psycopg.Connection[Row], books: Books) -> None:
+            for run, row in zip(batch["run"], connection.execute(REGISTER_MANY, batch), strict=True):
+                self.note_registration(books, run, row)
+
+        return call
+
+    def delivery(self) -> dict[str, Any]:
         run, signal = self.dice.choice(self.runs), self.dice.choice(SIGNALS)
         keep_ms = self.dice.choice([None, None, None, None, None, 1, 20, 1000])
-        values = {
+        return {
             "run": run,
             "signal": signal,
             "payload": json.dumps({"run": str(run), "signal": signal, "n": uuid4().hex}),
             "id": self.dice.choice([None, uuid4().hex]),
             "buffer_until": keep_ms and datetime.now(timezone.utc) + timedelta(milliseconds=keep_ms),
         }
+
+    def deliver(self) -> Call:
+        values = self.delivery()
         if values["id"]:
             self.remember("deliver", values)
         return lambda connection, books: self.make_delivery(connection, books, values)
 
     def make_delivery(self, connection: psycopg.Connection[Row], books: Books, values: dict[str, Any]) -> None:
         [row] = connection.execute(DELIVER, values)
+        self.note_delivery(books, values["payload"], row)
+
+    def note_delivery(self, books: Books, payload: str, row: Row) -> None:
         books.calls[f"{'replayed ' if row.replayed else ''}{row.status}"] += 1
-        told = (values["payload"], row.step_key or "")
+        told = (payload, row.step_key or "")
         if row.replayed:
             books.replayed_to.add(told)
         elif row.status in {"delivered", "buffered"}:
-            books.accepted[values["payload"]] += 1
+            books.accepted[payload] += 1
             books.given_to.add(told)
+
+    def deliver_many(self) -> Call:
+        batch = columns([self.delivery() for _ in range(self.dice.randint(1, 12))], "buffer_until")
+
+        def call(connection: psycopg.Connection[Row], books: Books) -> None:
+            for payload, row in zip(batch["payload"], connection.execute(DELIVER_MANY, batch), strict=True):
+                self.note_delivery(books, payload, row)
+
+        return call
 
     def remember(self, call: str, values: dict[str, Any]) -> None:
         self.recent.append({"call": call, "values": values})
@@ -246,6 +311,11 @@ class Worker:
                     act(self)
         except BaseException as error:
             self.error = error
+
+
+def columns(rows: Sequence[Mapping[str, Any]], *common: str) -> dict[str, Any]:
+    """The values of a batch: an array of each, but for those that all rows have in common, as the first has it."""
+    return {name: rows[0][name] if name in common else [row[name] for row in rows] for name in rows[0]}
 
 
 @dataclass

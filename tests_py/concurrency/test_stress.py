@@ -41,6 +41,21 @@ def test_single_statements(stage: Stage) -> None:
     check(report, stage)
 
 
+def test_sweeping_statements(stage: Stage) -> None:
+    """Broadcasts and removed runs among the others: no deadlock either."""
+    report = stress(
+        stage.conninfo,
+        runs=3,
+        workers=WORKERS,
+        seconds=soak.SECONDS / 2,
+        seed=soak.choose_seed(),
+        act=Worker.sweeping_statement,
+    )
+    assert report.errors == []
+    assert report.books.misplaced == []
+    assert [broken for run in report.runs for broken in stage.broken_rules(run)] == []
+
+
 def test_transactions(stage: Stage) -> None:
     """Several calls with savepoints and rollbacks; two may deadlock, and are tried again."""
     report = stress(

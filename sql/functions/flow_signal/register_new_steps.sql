@@ -8,6 +8,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET lock_timeout = '10ms'
 AS $function$
 DECLARE
     v_created_at timestamptz[];
@@ -116,8 +117,9 @@ BEGIN
     END LOOP;
     RETURN v_waiters;
 EXCEPTION
-    -- The second is a step that waits already, where its new line has no head.
-    WHEN serialization_failure OR unique_violation THEN
+    -- A step waits already where its line has no head; or somebody holds what we need: to wait
+    -- for one step while we hold another could be a deadlock.
+    WHEN serialization_failure OR unique_violation OR lock_not_available THEN
         RETURN NULL;
 END
 $function$;
@@ -127,5 +129,5 @@ REVOKE ALL ON FUNCTION flow_signal.register_new_steps(
 COMMENT ON FUNCTION flow_signal.register_new_steps(
     uuid[], text[], text[], timestamptz[], text, text
 ) IS
-'Registers steps that are all new, in the order of their inputs. Does nothing and returns NULL '
-'if one of them waits already, or a line was not as it seemed.';
+'Registers steps in the order of their inputs if all are new and nobody is in the way; else '
+'does nothing and returns NULL.';
