@@ -1,6 +1,6 @@
 -- Nothing that a caller plants in its search_path or temporary schema changes what a call does.
 BEGIN;
-SELECT plan(22);
+SELECT plan(28);
 \ir ../helpers.psql
 
 -- Objects in the way of everything that the functions use: a function and an operator fail, a
@@ -21,7 +21,8 @@ BEGIN
         'repeat(text, integer) RETURNS text', 'format(text, text, text) RETURNS text',
         'current_setting(text) RETURNS text',
         'pg_notify(text, text) RETURNS void', 'pg_sleep(double precision) RETURNS void',
-        'max(bigint) RETURNS bigint',
+        'max(bigint) RETURNS bigint', 'random() RETURNS double precision',
+        'pg_relation_size(regclass) RETURNS bigint', 'age(xid) RETURNS integer',
         'is_name(text) RETURNS boolean', 'is_instant(timestamptz) RETURNS boolean',
         'hold_line(uuid, text, boolean) RETURNS boolean', 'get_waiter(uuid, text) RETURNS text',
         'waiter_state(timestamptz, timestamptz, timestamptz, timestamptz) RETURNS text',
@@ -57,6 +58,8 @@ BEGIN
     EXECUTE format('CREATE TYPE %I.json AS ENUM (''1'')', p_schema);
     EXECUTE format('CREATE TYPE %I.waiter AS (hijacked text)', p_schema);
     EXECUTE format('CREATE TYPE %I.delivery AS (hijacked text)', p_schema);
+    EXECUTE format('CREATE TYPE %I.buffered_signal AS (hijacked text)', p_schema);
+    EXECUTE format('CREATE TABLE %I.pg_class (hijacked text)', p_schema);
     EXECUTE format(
         'CREATE TABLE %I.flow_signal_waiters (LIKE flow_signal.flow_signal_waiters)', p_schema
     );
@@ -139,10 +142,20 @@ SELECT
         p_run_id => '00000000-0000-0000-0000-000000000001', p_signal_name => 'go',
         p_delivery_id => 'i'
     )$$) AS replay,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.list_buffered_signals(
+        p_state => 'buffered', p_after_run_id => '00000000-0000-0000-0000-000000000000',
+        p_after_signal_name => 'go', p_after_position => 1
+    )$$) AS list_buffered,
     pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'b',
         p_signal_name => 'go'
     )$$) AS take,
+    pg_temp.result($$SELECT payload_json FROM flow_signal_v1.list_waiters(
+        p_state => 'delivered', p_after_run_id => '00000000-0000-0000-0000-000000000000',
+        p_after_step_key => 'a'
+    )$$) AS list,
+    pg_temp.result($$SELECT delivered FROM flow_signal_v1.signal_stats$$) AS stats,
+    pg_temp.result($$SELECT problems FROM flow_signal_v1.health$$) AS health,
     pg_temp.result($$SELECT payload_json FROM flow_signal_v1.get_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
     )$$) AS get,
@@ -155,6 +168,13 @@ SELECT
     pg_temp.result($$SELECT payload_json FROM flow_signal_v1.remove_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
     )$$) AS remove,
+    pg_temp.result(
+        $$SELECT flow_signal_v1.purge(p_settled_before => '9999-01-01')$$
+    ) AS purge,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'c',
+        p_signal_name => 'go'
+    )$$) AS anew,
     pg_temp.result(
         $$SELECT detail FROM flow_signal_v1.import_floworchestrator(p_schema => 'origin')$$
     ) AS import,
@@ -193,6 +213,10 @@ FROM (
     (:'get', '{"a": 1}', 'get_waiter'),
     (:'await', '{"a": 1}', 'await_waiter'), (:'claim', '{"a": 1}', 'claim_waiters'),
     (:'remove', '{"a": 1}', 'remove_waiter'), (:'version', 'true', 'version'),
+    (:'list_buffered', 'buffered', 'list_buffered_signals'),
+    (:'list', '{"a": 1}', 'list_waiters'), (:'stats', '2', 'signal_stats'),
+    (:'health', '{}', 'health'), (:'purge', '1', 'purge'),
+    (:'anew', 'waiting', 'register_waiter, after the purge'),
     (
         :'import', 'the payload is no JSON: it is now a JSON string; '
         'the deadline is left out: it was delivered later', 'import_floworchestrator'
