@@ -65,6 +65,12 @@ build: .venv/dev.stamp $(SCRIPT)  ## Build the SQL script, the wheel and the sdi
 	$(PYTHON_BIN)/python -m hatchling build -d dist
 	cp $(SCRIPT) dist/
 
+.PHONY: install
+install: | .venv/bin/pip  ## Install the extension where PG_CONFIG says (PG_CONFIG=pg_config, DESTDIR=)
+	@rm -rf dist/extension
+	@$(PYTHON_BIN)/python sql/build.py --extension dist/extension
+	$(MAKE) -C dist/extension install
+
 .PHONY: clean
 clean:  ## Remove everything that was built or fetched
 	rm -rf .venv .tools dist $(SCRIPT)

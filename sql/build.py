@@ -1,6 +1,6 @@
-"""Assemble the parts below sql/ into the one installation script.
+"""Assemble the parts below sql/ into the one installation script, or into the extension.
 
-python sql/build.py [-o FILE]
+python sql/build.py [-o FILE | --extension FOLDER]
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RELEASES = "tests_sql/upgrade/releases"
+SCRIPT_FRAME = "install/begin.sql", "install/commit.sql"
+EXTENSION_FRAME = "extension/begin.sql", "extension/end.sql"
 CREATED = re.compile(r"^\s*CREATE (?:OR REPLACE )?(?:FUNCTION|VIEW) ([\w.]+)", re.M | re.I)
 
 
@@ -20,7 +23,7 @@ class BuildError(Exception):
     """A part breaks a rule; the message names the file and the rule."""
 
 
-def build(root: Path = ROOT) -> str:
+def build(root: Path = ROOT, *, extension: bool = False) -> str:
     """Return the script made of the parts below root/sql; raise BuildError."""
     sql = root / "sql"
     version = read_version(root)
@@ -31,13 +34,27 @@ def build(root: Path = ROOT) -> str:
     for path in objects:
         check_object(path)
     names = [path.relative_to(sql).as_posix() for path in (*migrations, *objects)]
-    begin = [
-        read(sql / name) for name in ("install/begin.sql", "install/settings.sql", "roles.sql", "install/owner.sql")
-    ]
+    first, last = EXTENSION_FRAME if extension else SCRIPT_FRAME
+    begin = [read(sql / name) for name in (first, "install/settings.sql", "roles.sql", "install/owner.sql")]
     parts = [part(name, sql, version) for name in names]
-    end = [read(sql / name) for name in ("install/end.sql", "install/commit.sql")]
+    end = [read(sql / name) for name in ("install/end.sql", last)]
     script = "\n".join([*begin, *parts, *end])
     return script.replace("@PARTS@", ",".join(names)).replace("@VERSION@", version)
+
+
+def build_extension(root: Path = ROOT) -> dict[str, str]:
+    """Return the files of the extension by name. One text installs and upgrades every release."""
+    version = read_version(root)
+    # PGXN wants 1.0.0-rc1 where Python has 1.0.0rc1.
+    semantic = re.sub(r"^([\d.]*\d)\.?(?=[a-z])", r"\1-", version)
+    releases = (path.stem.split("--")[1] for path in (root / RELEASES).glob("flow_signal--*.sql"))
+    updates = [f"flow_signal--{release}--{version}.sql" for release in sorted(releases) if release != version]
+    script = build(root, extension=True)
+    files = dict.fromkeys((f"flow_signal--{version}.sql", *updates), script)
+    for path in sorted((root / "sql/extension").iterdir()):
+        if path.suffix != ".sql":
+            files[path.name] = read(path).replace("@VERSION@", version).replace("@SEMVER@", semantic)
+    return files
 
 
 def read_version(root: Path) -> str:
@@ -102,19 +119,28 @@ def sha256(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Assemble the installation script.")
-    parser.add_argument("-o", metavar="FILE", type=Path, help="write FILE, not standard output")
-    output: Path | None = parser.parse_args().o
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("-o", metavar="FILE", type=Path, help="write FILE, not standard output")
+    output.add_argument("--extension", metavar="FOLDER", type=Path, help="write the extension there")
+    arguments = parser.parse_args()
     try:
-        script = build()
+        if arguments.extension:
+            arguments.extension.mkdir(parents=True, exist_ok=True)
+            for name, text in build_extension().items():
+                write(arguments.extension / name, text)
+        elif arguments.o:
+            write(arguments.o, build())
+        else:
+            sys.stdout.write(build())
     except BuildError as error:
         sys.exit(f"sql/build.py: {error}")
-    if output is None:
-        sys.stdout.write(script)
-    else:
-        # Whoever reads FILE meanwhile sees the old script or the new one, never half of it.
-        partial = output.with_name(f"{output.name}.{os.getpid()}")
-        partial.write_text(script, encoding="utf-8", newline="\n")
-        partial.replace(output)
+
+
+def write(path: Path, text: str) -> None:
+    # Whoever reads it meanwhile sees the old text or the new one, never half of it.
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from psycopg import sql
 from flow_signal.embedded import EmbeddedServer
 from sql.build import ROOT
 
+CATALOG = (ROOT / "tests_sql/upgrade/catalog.sql").read_text(encoding="utf-8")
 UNINSTALL = (ROOT / "sql/uninstall.sql").read_text(encoding="utf-8")
 
 
@@ -55,3 +57,14 @@ def execute(conninfo: str, statement: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
+
+
+def catalog(conninfo: str) -> list[tuple[str, str, str]]:
+    """Every fact about flow-signal in the catalog: object, fact, value."""
+    return execute(conninfo, CATALOG)
+
+
+def set_version(sources: Path, version: str) -> None:
+    path = sources / "pyproject.toml"
+    text = re.sub(r'^version = ".*"$', f'version = "{version}"', path.read_text(), count=1, flags=re.M)
+    path.write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from flow_signal.embedded import EmbeddedServer
 from sql.build import build
-from tests_py.build.scripts import execute, run, snapshot
+from tests_py.build.scripts import execute, run, set_version, snapshot
 
 HELPER = """\
 CREATE OR REPLACE FUNCTION flow_signal.{}
@@ -28,11 +27,6 @@ FUNCTIONS = "SELECT p.oid::regprocedure::text FROM pg_proc AS p WHERE p.proname 
 @pytest.fixture(autouse=True)
 def _earlier(sources: Path) -> None:
     set_version(sources, "0.0.1")
-
-
-def set_version(sources: Path, version: str) -> None:
-    path = sources / "pyproject.toml"
-    path.write_text(re.sub(r'^version = ".*"$', f'version = "{version}"', path.read_text(), count=1, flags=re.M))
 
 
 def write(sources: Path, name: str, text: str) -> Path:
