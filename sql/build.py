@@ -47,7 +47,7 @@ def build_extension(root: Path = ROOT) -> dict[str, str]:
     version = read_version(root)
     # PGXN wants 1.0.0-rc1 where Python has 1.0.0rc1.
     semantic = re.sub(r"^([\d.]*\d)\.?(?=[a-z])", r"\1-", version)
-    releases = (path.stem.split("--")[1] for path in (root / RELEASES).glob("flow_signal--*.sql"))
+    releases = (path.stem for path in (root / RELEASES).glob("*.psql"))
     updates = [f"flow_signal--{release}--{version}.sql" for release in sorted(releases) if release != version]
     script = build(root, extension=True)
     files = dict.fromkeys((f"flow_signal--{version}.sql", *updates), script)

@@ -16,7 +16,7 @@ from psycopg import sql
 from flow_signal.embedded import EmbeddedServer
 from sql.build import ROOT
 
-CATALOG = (ROOT / "tests_sql/upgrade/catalog.sql").read_text(encoding="utf-8")
+CATALOG = (ROOT / "tests_sql/upgrade/catalog.psql").read_text(encoding="utf-8")
 UNINSTALL = (ROOT / "sql/uninstall.sql").read_text(encoding="utf-8")
 
 

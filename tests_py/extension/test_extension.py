@@ -99,7 +99,7 @@ def test_an_update_converges(sources: Path, root: Path, tmp_path: Path) -> None:
     for version in ("0.0.1", "0.0.2"):
         set_version(sources, version)
         files |= build_extension(sources)
-        (releases / f"flow_signal--{version}.sql").touch()
+        (releases / f"{version}.psql").touch()
     helper.unlink()
     migrations = sources / "sql/migrations"
     number = len(list(migrations.glob("*.sql"))) + 1
