@@ -117,7 +117,9 @@ class Copy:
         )
 
 
-WAITER = "w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at, w.delivered_at, w.payload_json::text"
+WAITER = (
+    "w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at, w.delivered_at, w.payload_json::text"
+)
 DELIVERY = "d.status, d.run_id, d.step_key, d.delivered_at, d.replayed"
 
 

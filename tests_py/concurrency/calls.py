@@ -46,6 +46,23 @@ CLAIM = """
 SELECT string_agg(concat_ws(' ', w.state, w.step_key, w.payload_json #>> '{}'), ', ' ORDER BY w.step_key)
 FROM flow_signal_v1.claim_waiters(p_queue => %(queue)s) AS w
 """
+REGISTER_MANY = """
+SELECT string_agg(concat_ws(' ', w.state, w.payload_json #>> '{}'), ', ')
+FROM flow_signal_v1.register_waiters(
+    p_run_ids => %(runs)s, p_step_keys => %(steps)s, p_signal_names => %(signals)s, p_wake_channel => %(channel)s
+) AS w
+"""
+DELIVER_MANY = """
+SELECT string_agg(concat_ws(' ', d.status, d.step_key), ', ')
+FROM flow_signal_v1.deliver_signals(
+    p_run_ids => %(runs)s, p_signal_names => %(signals)s, p_payloads_json => %(payloads)s
+) AS d
+"""
+BROADCAST = """
+SELECT string_agg(concat_ws(' ', d.status, d.step_key), ', ')
+FROM flow_signal_v1.broadcast_signal(p_signal_name => %(signal)s, p_payload_json => %(payload)s) AS d
+"""
+REMOVE_RUN = "SELECT flow_signal_v1.remove_run(p_run_id => %(run)s)::text"
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,7 @@ class Call:
     The answer of register, get, remove and await: state, payload, signal if it is not GO; `none` for no row.
     The answer of deliver: `replayed`, status, step.
     The answer of claim: state, step and payload of each row; `none` for no row.
+    The answer of a batch or broadcast: those of its rows, without the signal; of remove_run: the number.
     """
 
     statement: str
@@ -76,9 +94,27 @@ def delivery_answer(row: Row | None) -> str:
     return " ".join(word for word in ("replayed" if replayed else None, status, step) if word)
 
 
-def claim_answer(row: Row | None) -> str:
+def text_answer(row: Row | None) -> str:
     assert row
     return row[0] or "none"
+
+
+def register_many(*steps: tuple[Run, str, str], channel: str | None = None) -> Call:
+    """Register each (run, step, signal)."""
+    runs, keys, signals = zip(*steps, strict=True)
+    values = {"runs": [run.id for run in runs], "steps": [*keys], "signals": [*signals], "channel": channel}
+    return Call(REGISTER_MANY, values, text_answer)
+
+
+def deliver_many(*signals: tuple[Run, str, str]) -> Call:
+    """Send each (run, signal, payload)."""
+    runs, names, payloads = zip(*signals, strict=True)
+    values = {"runs": [run.id for run in runs], "signals": [*names], "payloads": [json.dumps(p) for p in payloads]}
+    return Call(DELIVER_MANY, values, text_answer)
+
+
+def broadcast(signal: str, payload: str) -> Call:
+    return Call(BROADCAST, {"signal": signal, "payload": json.dumps(payload)}, text_answer)
 
 
 class Run:
@@ -124,4 +160,7 @@ class Run:
 
     def claim(self) -> Call:
         """Claim what is over in the queue of this run."""
-        return Call(CLAIM, {"queue": self.queue}, claim_answer)
+        return Call(CLAIM, {"queue": self.queue}, text_answer)
+
+    def remove_all(self) -> Call:
+        return Call(REMOVE_RUN, {"run": self.id}, text_answer)

@@ -42,6 +42,22 @@ FROM (
     FROM (SELECT DISTINCT w.run_id FROM flow_signal.flow_signal_waiters AS w WHERE w.signal_name = 'go' LIMIT %s) AS r
 ) AS r
 """
+REGISTER_MANY = """
+SELECT count(*)
+FROM batch AS b
+CROSS JOIN LATERAL flow_signal_v1.register_waiters(
+    p_run_ids => b.runs, p_step_keys => array_fill('s'::text, ARRAY[10000]),
+    p_signal_names => array_fill('go'::text, ARRAY[10000])
+) AS w
+"""
+DELIVER_MANY = """
+SELECT count(*)
+FROM batch AS b
+CROSS JOIN LATERAL flow_signal_v1.deliver_signals(
+    p_run_ids => b.runs, p_signal_names => array_fill('go'::text, ARRAY[10000]), p_payloads_json => NULL
+) AS d
+WHERE d.status = 'delivered'
+"""
 
 
 def count(connection: psycopg.Connection[tuple[int]], query: str, parameters: list[int] | None = None) -> int:
@@ -64,6 +80,18 @@ def test_many_such_transactions_at_once(database: str) -> None:
     for connection in connections:
         assert count(connection, REGISTER, [400]) == 400
         assert count(connection, BUFFER, [400]) == 400
+    assert all(count(connection, LOCKS) <= FEW_ENTRIES for connection in connections)
+    for connection in connections:
+        connection.close()
+
+
+def test_many_large_batches_at_once(database: str) -> None:
+    runs = "array_agg(gen_random_uuid())"
+    connections = [psycopg.connect(database) for _ in range(20)]
+    for connection in connections:
+        connection.execute(f"CREATE TEMP TABLE batch AS SELECT {runs} AS runs FROM generate_series(1, 10000)".encode())
+        assert count(connection, REGISTER_MANY) == 10_000
+        assert count(connection, DELIVER_MANY) == 10_000
     assert all(count(connection, LOCKS) <= FEW_ENTRIES for connection in connections)
     for connection in connections:
         connection.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from tests_py.concurrency.calls import Call, Run
+from tests_py.concurrency.calls import GO, Call, Run, broadcast, deliver_many, register_many
 from tests_py.concurrency.situations import FAR
 from tests_py.concurrency.stage import PATIENCE_SECONDS, Session, Stage
 
@@ -86,10 +86,10 @@ class Race:
     def __init__(self, stage: Stage, run: Run, a: Session, b: Session, listener: Listener) -> None:
         self.stage, self.run, self.a, self.b, self.listener = stage, run, a, b, listener
 
-    def outcome(self, first: str, end: str, *, id: str | None, kept: bool = False) -> Case:
+    def outcome(self, first: str, end: str, deliver: Call, register: Call | None = None) -> Case:
         calls = {
-            "register": self.run.register("w", channel=self.listener.new),
-            "deliver": self.run.deliver("A", id=id, buffer_until=FAR if kept else None),
+            "register": register or self.run.register("w", channel=self.listener.new),
+            "deliver": deliver,
         }
         [second] = calls.keys() - {first}
         self.a.begin()
@@ -106,29 +106,54 @@ def race(stage: Stage, run: Run, a: Session, b: Session, listener: Listener) -> 
     return Race(stage, run, a, b, listener)
 
 
-@pytest.mark.parametrize("id", [None, "id-1"])
+SENDERS: list[Callable[[Run], Call]] = [
+    lambda run: run.deliver("A"),
+    lambda run: run.deliver("A", id="id-1"),
+    lambda run: deliver_many((run, GO, "A")),
+]
+
+
+@pytest.mark.parametrize("send", SENDERS, ids=["alone", "with an id", "in a batch"])
 @pytest.mark.parametrize("line", [alone, behind_a_settled_head, headless])
 @pytest.mark.parametrize(
     ("asked_before", "case"), [*((False, case) for case in ADDED), *((True, case) for case in CHANGED)]
 )
 def test_a_waiter_that_waits_already(
-    race: Race, line: Callable[[Run, str | None], list[Call]], id: str | None, asked_before: bool, case: Case
+    race: Race,
+    line: Callable[[Run, str | None], list[Call]],
+    send: Callable[[Run], Call],
+    asked_before: bool,
+    case: Case,
 ) -> None:
     for call in line(race.run, race.listener.old if asked_before else None):
         race.a(call)
     first, end, *_ = case
-    assert race.outcome(first, end, id=id) == case
+    assert race.outcome(first, end, send(race.run)) == case
 
 
+@pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("id", [None, "id-1"])
 @pytest.mark.parametrize("case", BUFFERED)
-def test_a_new_waiter_and_a_signal_that_is_kept(race: Race, moved: bool, id: str | None, case: Case) -> None:
-    """The step is new, or has waited for another signal before."""
+def test_a_new_waiter_and_a_signal_that_is_kept(
+    race: Race, moved: bool, id: str | None, batch: bool, case: Case
+) -> None:
+    """The step is new, or has waited for another signal before; it comes alone, or in a batch."""
     if moved:
         race.a(race.run.register("w", "other", channel=race.listener.old))
+    register = register_many((race.run, "w", GO), channel=race.listener.new) if batch else None
     first, end, *_ = case
-    assert race.outcome(first, end, id=id, kept=True) == case
+    assert race.outcome(first, end, race.run.deliver("A", id=id, buffer_until=FAR), register) == case
+
+
+def test_a_broadcast(stage: Stage, run: Run, a: Session, listener: Listener) -> None:
+    signal = f"stop {run.id}"
+    a(run.register("w", signal, channel=listener.new))
+    a.begin()
+    assert a(broadcast(signal, "A")) == "delivered w"
+    assert listener.heard(stage) == []
+    a.commit()
+    assert listener.heard(stage) == ["new: w"]
 
 
 def test_a_savepoint_takes_the_wake_up_back(stage: Stage, run: Run, a: Session, listener: Listener) -> None:

@@ -1,9 +1,9 @@
--- locks: the lines, in the order of (run_id, signal_name); none if it returns NULL
+-- locks: the lines, in the order of (run_id, signal_name); none if it returns false
 CREATE OR REPLACE FUNCTION flow_signal.register_new_steps(
     p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[],
-    p_wake_channel text, p_queue text
+    p_created_at timestamptz[], p_wake_channel text, p_queue text
 )
-RETURNS flow_signal_v1.waiter[]
+RETURNS boolean
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -11,18 +11,9 @@ SET enable_seqscan = off
 SET lock_timeout = '10ms'
 AS $function$
 DECLARE
-    v_created_at timestamptz[];
-    v_waiters flow_signal_v1.waiter[];
-    v_step record;
     v_heads integer;
     v_others integer;
-    v_now CONSTANT timestamptz := clock_timestamp();
 BEGIN
-    -- An instant for each, so that they keep their order.
-    v_created_at := ARRAY(
-        SELECT v_now + n * interval '1 microsecond'
-        FROM generate_series(1, cardinality(p_run_ids)) AS n
-    );
     -- The first step of each line becomes its head; where there is one, that is locked instead.
     INSERT INTO flow_signal.flow_signal_waiters (
         run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
@@ -30,7 +21,7 @@ BEGIN
     SELECT DISTINCT ON (s.run_id, s.signal_name COLLATE "C")
         s.run_id, s.step_key, s.signal_name, 'head', s.created_at, s.expires_at,
         CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
-    FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
+    FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, p_created_at)
         AS s (run_id, step_key, signal_name, expires_at, created_at)
     ORDER BY s.run_id, s.signal_name COLLATE "C", s.created_at
     ON CONFLICT (run_id, signal_name) WHERE place = 'head' DO UPDATE
@@ -41,7 +32,7 @@ BEGIN
     IF v_heads < cardinality(p_run_ids) THEN
         IF EXISTS (
             SELECT
-            FROM unnest(p_run_ids, p_signal_names, v_created_at)
+            FROM unnest(p_run_ids, p_signal_names, p_created_at)
                 AS s (run_id, signal_name, created_at)
             WHERE s.created_at < greatest((
                 SELECT w.created_at
@@ -76,7 +67,7 @@ BEGIN
         SELECT
             s.run_id, s.step_key, s.signal_name, 'waiting', s.created_at, s.expires_at,
             CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, p_created_at)
             AS s (run_id, step_key, signal_name, expires_at, created_at)
         ON CONFLICT (run_id, step_key) DO NOTHING;
         GET DIAGNOSTICS v_others = ROW_COUNT;
@@ -85,49 +76,19 @@ BEGIN
         END IF;
     END IF;
 
-    v_waiters := ARRAY(
-        SELECT (
-            s.run_id, s.step_key, s.signal_name,
-            flow_signal.waiter_state(NULL, NULL, s.expires_at, v_now),
-            s.created_at, s.expires_at, NULL, NULL
-        )::flow_signal_v1.waiter
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
-            AS s (run_id, step_key, signal_name, expires_at, created_at)
-    );
-    FOR v_step IN
-        SELECT s.run_id, s.step_key, s.signal_name, s.expires_at, s.n
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at)
-            WITH ORDINALITY AS s (run_id, step_key, signal_name, expires_at, n)
-        WHERE (
-            SELECT true
-            FROM flow_signal.flow_signal_buffered_signals AS b
-            WHERE b.run_id = s.run_id
-                AND b.signal_name = s.signal_name COLLATE "C"
-                AND NOT b.dead
-            LIMIT 1
-        )
-    LOOP
-        IF flow_signal.take_buffered_signal(
-            v_step.run_id, v_step.step_key, v_step.signal_name, v_step.expires_at
-        ) THEN
-            v_waiters[v_step.n] := (
-                SELECT w FROM flow_signal_v1.get_waiter(v_step.run_id, v_step.step_key) AS w
-            );
-        END IF;
-    END LOOP;
-    RETURN v_waiters;
+    RETURN true;
 EXCEPTION
     -- A step waits already where its line has no head; or somebody holds what we need: to wait
     -- for one step while we hold another could be a deadlock.
     WHEN serialization_failure OR unique_violation OR lock_not_available THEN
-        RETURN NULL;
+        RETURN false;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.register_new_steps(
-    uuid[], text[], text[], timestamptz[], text, text
+    uuid[], text[], text[], timestamptz[], timestamptz[], text, text
 ) FROM public;
 COMMENT ON FUNCTION flow_signal.register_new_steps(
-    uuid[], text[], text[], timestamptz[], text, text
+    uuid[], text[], text[], timestamptz[], timestamptz[], text, text
 ) IS
-'Registers steps in the order of their inputs if all are new and nobody is in the way; else '
-'does nothing and returns NULL.';
+'Registers steps if all are new and nobody is in the way; else does nothing and returns '
+'false.';

@@ -25,8 +25,10 @@ DECLARE
         array_ndims(p_expires_at)
     );
     v_expires_at timestamptz[];
-    v_waiters flow_signal_v1.waiter[];
+    v_created_at timestamptz[];
     v_step record;
+    v_taken boolean := false;
+    v_now timestamptz;
 BEGIN
     IF p_run_ids IS NULL THEN
         PERFORM flow_signal.refuse_null('array of run ids');
@@ -64,25 +66,61 @@ BEGIN
         PERFORM flow_signal.refuse_instant('deadline ' || v_step.n, v_step.expires_at);
     END IF;
 
-    v_waiters := flow_signal.register_new_steps(
-        p_run_ids, p_step_keys, p_signal_names, v_expires_at, p_wake_channel, p_queue
+    -- An instant for each, so that they keep their order.
+    v_now := clock_timestamp();
+    v_created_at := ARRAY(
+        SELECT v_now + n * interval '1 microsecond'
+        FROM generate_series(1, cardinality(p_run_ids)) AS n
     );
-    IF v_waiters IS NULL THEN
+    IF NOT flow_signal.register_new_steps(
+        p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at, p_wake_channel, p_queue
+    ) THEN
         PERFORM flow_signal.hold_steps(p_run_ids, p_step_keys, p_signal_names);
-        v_waiters := ARRAY(
-            SELECT flow_signal_v1.register_waiter(
-                s.run_id, s.step_key, s.signal_name, s.expires_at, p_wake_channel, p_queue
-            )
-            FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
-                AS s (run_id, step_key, signal_name, expires_at)
-        );
+        RETURN QUERY
+        SELECT
+            w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
+            w.delivered_at, w.payload_json
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
+            AS s (run_id, step_key, signal_name, expires_at)
+        CROSS JOIN LATERAL flow_signal_v1.register_waiter(
+            s.run_id, s.step_key, s.signal_name, s.expires_at, p_wake_channel, p_queue
+        ) AS w;
+        RETURN;
     END IF;
 
-    RETURN QUERY
-    SELECT
-        w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
-        w.delivered_at, w.payload_json
-    FROM unnest(v_waiters) AS w;
+    FOR v_step IN
+        SELECT s.run_id, s.step_key, s.signal_name, s.expires_at
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
+            AS s (run_id, step_key, signal_name, expires_at)
+        WHERE (
+            SELECT true
+            FROM flow_signal.flow_signal_buffered_signals AS b
+            WHERE b.run_id = s.run_id
+                AND b.signal_name = s.signal_name COLLATE "C"
+                AND NOT b.dead
+            LIMIT 1
+        )
+    LOOP
+        v_taken := flow_signal.take_buffered_signal(
+            v_step.run_id, v_step.step_key, v_step.signal_name, v_step.expires_at
+        ) OR v_taken;
+    END LOOP;
+    IF v_taken THEN
+        RETURN QUERY
+        SELECT
+            w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
+            w.delivered_at, w.payload_json
+        FROM unnest(p_run_ids, p_step_keys) AS s (run_id, step_key)
+        CROSS JOIN LATERAL flow_signal_v1.get_waiter(s.run_id, s.step_key) AS w;
+    ELSE
+        RETURN QUERY
+        SELECT
+            s.run_id, s.step_key, s.signal_name,
+            flow_signal.waiter_state(NULL, NULL, s.expires_at, v_now),
+            s.created_at, s.expires_at, NULL::timestamptz, NULL::json
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at)
+            AS s (run_id, step_key, signal_name, expires_at, created_at);
+    END IF;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.register_waiters(
