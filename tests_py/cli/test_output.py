@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+from typing import IO
 
 import pytest
 
@@ -18,14 +19,14 @@ from tests_py.cli.commands import Command, command_line
 ESCAPE = "\x1b"
 
 
-def on_terminal(*arguments: str, columns: int = 80, **environment: str) -> str:
+def on_terminal(*arguments: str, columns: int = 80, stdout: IO[bytes] | None = None, **environment: str) -> str:
     """Return what a terminal of that width receives of the command; its own line ends removed."""
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
     with subprocess.Popen(
         command_line(*arguments),
-        stdout=secondary,
+        stdout=stdout or secondary,
         stderr=secondary,
         env={**inherited, "TERM": "xterm-256color", **environment},
     ):

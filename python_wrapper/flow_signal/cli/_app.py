@@ -17,18 +17,38 @@ from .. import migrate as migration
 from .._sync_store import FlowSignalStore
 from ..errors import WaiterExpiredError, WaiterNotFoundError
 from ..results import FlowSignalWaiter, SignalDeliveryStatus, WaiterState
+from ._bulk import deliver_lines, register_lines
 from ._connection import TransactionPerCall, later, transaction
 from ._exit_code import ExitCode
-from ._options import Dsn, Json, Run, Signal, Step, duration, instant, payload_text
+from ._list import list_buffered, list_waiters
+from ._options import (
+    Atomic,
+    Dsn,
+    From,
+    Json,
+    OptionalRun,
+    OptionalSignal,
+    OptionalStep,
+    Payload,
+    PayloadFile,
+    Run,
+    Step,
+    UsageError,
+    duration,
+    instant,
+    needed,
+    one_of,
+    payload_text,
+    refuse_with_from,
+    refuse_without_from,
+)
 from ._output import Output, document
 from ._problem import Problem, problem_of
 from ._stream import write
+from ._upkeep import broadcast, health, purge, remove_run, stats
 
 # What makes libpq connect elsewhere than to its built-in default.
 SERVER_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT")
-
-# typer itself exports no name for it.
-UsageError: Any = typer.BadParameter.__base__
 
 
 class Commands(TyperGroup):
@@ -76,7 +96,7 @@ def _problem(error: Exception) -> Problem:
 def flow_signal(ctx: typer.Context) -> None:
     """Park workflow steps in PostgreSQL and wake each exactly once by a signal.
 
-    register, deliver, get, remove and claim are one call of the SQL function in one transaction.
+    A command is one call of one SQL function in one transaction; wait, --all and --from make one after another.
     """
     if ctx.invoked_subcommand is None:
         ctx.get_help()
@@ -105,9 +125,9 @@ def sql() -> None:
 
 @app.command()
 def register(
-    run: Run,
-    step: Step,
-    signal: Signal,
+    run: OptionalRun = None,
+    step: OptionalStep = None,
+    signal: OptionalSignal = None,
     expires_at: Annotated[
         datetime | None,
         typer.Option(parser=instant, metavar="ISO", help="The deadline, with a time zone.", show_default=False),
@@ -129,19 +149,29 @@ def register(
         str | None,
         typer.Option(metavar="QUEUE", help="Hand the wait out by this queue when it is over.", show_default=False),
     ] = None,
+    file: From = None,
+    atomic: Atomic = False,
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
     """Park a step of a run until a signal comes.
 
     Shows the waiter. A step that has its signal already, or gets a buffered one, is delivered and shows the payload.
+
+    With --from, a line is a JSON object of run_id, step_key, signal_name and, if need be, expires_at.
     """
-    _one_of("--expires-at", expires_at, "--expires-in", expires_in)
+    one_of("--expires-at", expires_at, "--expires-in", expires_in)
+    if file is not None:
+        refuse_with_from(RUN=run, STEP=step, SIGNAL=signal, expires_at=expires_at, expires_in=expires_in)
+        register_lines(file, wake_channel=wake_channel, queue=queue, atomic=atomic, dsn=dsn, output=Output(as_json))
+        return
+    refuse_without_from(atomic)
+    run_id, step_key, signal_name = needed("RUN", run), needed("STEP", step), needed("SIGNAL", signal)
     with transaction(dsn) as connection:
         waiter = FlowSignalStore(connection).register_waiter(
-            run,
-            step,
-            signal,
+            run_id,
+            step_key,
+            signal_name,
             expires_at=later(connection, expires_in) if expires_in is not None else expires_at,
             wake_channel=wake_channel,
             queue=queue,
@@ -151,20 +181,10 @@ def register(
 
 @app.command()
 def deliver(
-    run: Run,
-    signal: Signal,
-    payload: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PAYLOAD",
-            help="JSON text, kept byte for byte; - reads standard input. One that begins with - goes after --.",
-            show_default=False,
-        ),
-    ] = None,
-    payload_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read the payload from a file.", show_default=False),
-    ] = None,
+    run: OptionalRun = None,
+    signal: OptionalSignal = None,
+    payload: Payload = None,
+    payload_file: PayloadFile = None,
     delivery_id: Annotated[
         str | None,
         typer.Option(
@@ -191,16 +211,30 @@ def deliver(
             show_default=False,
         ),
     ] = None,
+    file: From = None,
+    atomic: Atomic = False,
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
-    """Send a signal to a run: its oldest live waiter for that signal gets the payload."""
-    _one_of("--buffer-until", buffer_until, "--buffer-for", buffer_for)
+    """Send a signal to a run: its oldest live waiter for that signal gets the payload.
+
+    With --from, a line is a JSON object of run_id, signal_name and, if need be, payload or payload_json, delivery_id.
+
+    payload is any JSON value, kept byte for byte; payload_json is the same as a string.
+    """
+    one_of("--buffer-until", buffer_until, "--buffer-for", buffer_for)
+    if file is not None:
+        refuse_with_from(RUN=run, SIGNAL=signal, PAYLOAD=payload, payload_file=payload_file, delivery_id=delivery_id)
+        until = buffer_for if buffer_for is not None else buffer_until
+        deliver_lines(file, buffer_until=until, atomic=atomic, dsn=dsn, output=Output(as_json))
+        return
+    refuse_without_from(atomic)
+    run_id, signal_name = needed("RUN", run), needed("SIGNAL", signal)
     payload_json = payload_text(payload, payload_file)
     with transaction(dsn) as connection:
         result = FlowSignalStore(connection).deliver_signal(
-            run,
-            signal,
+            run_id,
+            signal_name,
             payload_json=payload_json,
             delivery_id=delivery_id,
             buffer_until=later(connection, buffer_for) if buffer_for is not None else buffer_until,
@@ -215,11 +249,6 @@ def deliver(
             SignalDeliveryStatus.NOT_FOUND: ExitCode.NOT_FOUND,
         }[result.status]
     )
-
-
-def _one_of(name: str, value: object, other_name: str, other_value: object) -> None:
-    if value is not None and other_value is not None:
-        raise typer.BadParameter(f"give one of {name} and {other_name}, not both")
 
 
 @app.command()
@@ -311,6 +340,15 @@ def claim(
         output.result(waiter)
     if not waiters:
         output.terminal.say("no wait in this queue is over, or others have them")
+
+
+app.command()(broadcast)
+app.command("list")(list_waiters)
+app.command()(list_buffered)
+app.command()(stats)
+app.command()(health)
+app.command()(remove_run)
+app.command()(purge)
 
 
 def _show_found(waiter: FlowSignalWaiter | None, run: Run, step: str, as_json: bool) -> None:

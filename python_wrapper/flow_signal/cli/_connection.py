@@ -42,8 +42,10 @@ def connect(dsn: str | None) -> psycopg.Connection[Any]:
     except psycopg.ProgrammingError as error:
         raise typer.BadParameter(str(error).strip(), param_hint="--dsn") from None
     try:
-        # Any JSON text can be sent, whatever PGCLIENTENCODING is.
-        return psycopg.connect(dsn or "", client_encoding="UTF8", fallback_application_name="flow-signal")
+        # Any JSON text can be sent, whatever PGCLIENTENCODING is; a pooler may know no prepared statements.
+        return psycopg.connect(
+            dsn or "", client_encoding="UTF8", fallback_application_name="flow-signal", prepare_threshold=None
+        )
     except psycopg.OperationalError as error:
         raise Problem(
             code=ExitCode.NO_CONNECTION,

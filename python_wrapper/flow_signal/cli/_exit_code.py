@@ -16,14 +16,16 @@ class ExitCode(IntEnum):
         code.meaning = meaning
         return code
 
-    OK = 0, "done: registered, delivered, buffered, found, claimed or removed"
-    FAILED = 1, "anything else went wrong; nothing was changed"
+    OK = 0, "done: registered, delivered, buffered, found, claimed or removed; health: all is well"
+    FAILED = 1, "anything else went wrong; nothing was changed but what the error names"
     USAGE = 2, "the command line is wrong; nothing was sent"
     NOT_FOUND = 3, "no such waiter, or nothing installed there"
     ALREADY_DELIVERED = 4, "deliver: whoever waited has a payload already"
     EXPIRED = 5, "deliver, wait: whoever waited is past the deadline"
-    REFUSED = 6, "the database refused the input; nothing was changed"
+    REFUSED = 6, "the input was refused; nothing was changed"
     NO_CONNECTION = 7, "cannot connect to the database; nothing was sent"
     CONNECTION_LOST = 8, "the connection broke: whether the call took effect is unknown"
     TIMED_OUT = 9, "wait: the timeout is over, and the step still waits"
+    UNWELL = 10, "health: somebody should look at it"
+    SOME_REFUSED = 11, "deliver --from, register --from: some lines were refused, the others are applied"
     INTERRUPTED = 130, "ended by Ctrl-C"

@@ -6,10 +6,15 @@ import re
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import typer
+
+T = TypeVar("T")
+
+# typer itself exports no name for it.
+UsageError: Any = typer.BadParameter.__base__
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=365_000)
@@ -40,6 +45,15 @@ def instant(text: str) -> datetime:
     return value
 
 
+def age_or_instant(text: str) -> timedelta | datetime:
+    """Read 30d or an ISO 8601 instant."""
+    if not re.match(r"\d", text):
+        raise typer.BadParameter(
+            f"{text!r} is neither an age nor an instant: write for example 30d or 2030-01-31T12:00:00Z"
+        )
+    return duration(text) if re.match(r"\d+[a-z]", text) else instant(text)
+
+
 def payload_text(payload: str | None, file: Path | None) -> str | None:
     """Return the payload exactly as it is given, from the argument, a file or standard input."""
     if payload is not None and file is not None:
@@ -57,9 +71,68 @@ def payload_text(payload: str | None, file: Path | None) -> str | None:
         raise typer.BadParameter(f"the payload is not encoded in UTF-8: {error}") from None
 
 
-Run = Annotated[UUID, typer.Argument(metavar="RUN", help="The run's id, a UUID.", show_default=False)]
-Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's key, unique in the run.", show_default=False)]
-Signal = Annotated[str, typer.Argument(metavar="SIGNAL", help="The signal's name.", show_default=False)]
+def one_of(name: str, value: object, other_name: str, other_value: object) -> None:
+    """Refuse two options that say the same thing."""
+    if value is not None and other_value is not None:
+        raise typer.BadParameter(f"give one of {name} and {other_name}, not both")
+
+
+def needed(name: str, value: T | None) -> T:
+    """Return the value of an argument that only --from can replace."""
+    if value is None:
+        raise UsageError(f"Missing argument '{name}'.")
+    return value
+
+
+def refuse_with_from(**values: object) -> None:
+    """Refuse what comes from the lines of the file."""
+    for name, value in values.items():
+        if value is not None:
+            shown = name if name.isupper() else f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"with --from, {shown} comes from the file")
+
+
+def refuse_without_from(atomic: bool) -> None:
+    """Refuse what means nothing for a single call."""
+    if atomic:
+        raise typer.BadParameter("--atomic goes with --from")
+
+
+RUN: Any = typer.Argument(metavar="RUN", help="The run's id, a UUID.", show_default=False)
+STEP: Any = typer.Argument(metavar="STEP", help="The step's key, unique in the run.", show_default=False)
+SIGNAL: Any = typer.Argument(metavar="SIGNAL", help="The signal's name.", show_default=False)
+Run = Annotated[UUID, RUN]
+Step = Annotated[str, STEP]
+Signal = Annotated[str, SIGNAL]
+OptionalRun = Annotated[UUID | None, RUN]
+OptionalStep = Annotated[str | None, STEP]
+OptionalSignal = Annotated[str | None, SIGNAL]
+Payload = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PAYLOAD",
+        help="JSON text, kept byte for byte; - reads standard input. One that begins with - goes after --.",
+        show_default=False,
+    ),
+]
+PayloadFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Read the payload from a file.", show_default=False),
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Read many from a file of JSON lines; - reads standard input. A line that is refused is reported, and the "
+        "others are applied, up to 1000 in a transaction. With --json, one document a line.",
+        show_default=False,
+    ),
+]
+Atomic = Annotated[
+    bool,
+    typer.Option("--atomic", help="With --from: apply all lines in one transaction, or none.", show_default=False),
+]
 Dsn = Annotated[
     str | None,
     typer.Option(
@@ -72,4 +145,10 @@ Dsn = Annotated[
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; errors as JSON on standard error.", show_default=False)
+]
+JsonLines = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON document a line; errors as JSON on standard error.", show_default=False
+    ),
 ]

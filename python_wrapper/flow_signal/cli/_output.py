@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
@@ -16,6 +17,8 @@ from ._problem import Problem
 from ._stream import write
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from ._terminal import Terminal
 
 
@@ -32,9 +35,16 @@ class Output:
 
         return Terminal(sys.stdout)
 
-    def json(self, document: object) -> None:
-        """Print a JSON document on one line."""
-        write(json.dumps(document) + "\n", sys.stdout)
+    @cached_property
+    def errors(self) -> Terminal:
+        """Standard error, for people: one object, so that a progress bar makes room for what is printed."""
+        from ._terminal import Terminal
+
+        return Terminal(sys.stderr)
+
+    def json(self, document: object) -> bool:
+        """Print a JSON document on one line; return whether the reader was still there."""
+        return write(json.dumps(document) + "\n", sys.stdout)
 
     def result(self, result: FlowSignalWaiter | SignalDeliveryResult) -> None:
         """Print what a call returned."""
@@ -50,21 +60,22 @@ class Output:
             terminal.value(name, value)
 
     def problem(self, problem: Problem) -> None:
-        """Print to standard error why the command failed."""
+        """Print to standard error why the command, or one line of its input, failed."""
         if self.as_json:
             write(json.dumps(problem.document()) + "\n", sys.stderr)
             return
-        from ._terminal import BAD, FAINT, Terminal
+        from ._terminal import BAD, FAINT
 
-        terminal = Terminal(sys.stderr)
-        terminal.say(("error: ", BAD), problem.message, f" ({problem.sqlstate})" if problem.sqlstate else "")
+        terminal = self.errors
+        line = "" if problem.line is None else f"line {problem.line}: "
+        terminal.say(("error: ", BAD), line, problem.message, f" ({problem.sqlstate})" if problem.sqlstate else "")
         for name, text in (("detail", problem.detail), ("hint", problem.hint)):
             if text:
                 terminal.say((f"{name}: ", FAINT), text)
 
 
-def document(result: FlowSignalWaiter | SignalDeliveryResult) -> dict[str, Any]:
-    """Return a result as JSON values, named as the columns of the SQL function; instants as ISO 8601 in UTC.
+def document(result: DataclassInstance) -> dict[str, Any]:
+    """Return a result as JSON values, named as the columns of the SQL; instants as ISO 8601 in UTC, spans in seconds.
 
     payload_json stays the text that was sent: readers of JSON round numbers and drop repeated keys.
     """
@@ -74,7 +85,9 @@ def document(result: FlowSignalWaiter | SignalDeliveryResult) -> dict[str, Any]:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat(timespec="microseconds")
-    return value if value is None or isinstance(value, bool) else str(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value if value is None or isinstance(value, (bool, int, float, tuple)) else str(value)
 
 
 def is_good(result: FlowSignalWaiter | SignalDeliveryResult) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +14,20 @@ from ._exit_code import ExitCode
 
 @dataclass(kw_only=True, eq=False)
 class Problem(Exception):
-    """The command ends here, with this exit code."""
+    """Raised: the command ends here, with this exit code."""
 
     code: ExitCode
     message: str
     detail: str | None = None
     hint: str | None = None
     sqlstate: str | None = None
+    line: int | None = None
+    """Of the file of --from: the problem is that of this line alone."""
 
     def document(self) -> dict[str, Any]:
         """Return the problem as --json prints it."""
         return {
+            **({} if self.line is None else {"line": self.line}),
             "error": self.code.name.lower(),
             "sqlstate": self.sqlstate,
             "message": self.message,
@@ -45,10 +50,26 @@ def problem_of(error: psycopg.Error) -> Problem:
     )
 
 
+@contextmanager
+def telling(how_far: Callable[[], str]) -> Iterator[None]:
+    """If the database, a file or Ctrl-C ends the block, tell how far it has come."""
+    try:
+        yield
+    except (psycopg.Error, OSError, KeyboardInterrupt) as error:
+        if isinstance(error, psycopg.Error):
+            problem = problem_of(error)
+        elif isinstance(error, OSError):
+            problem = Problem(code=ExitCode.FAILED, message=str(error))
+        else:
+            problem = Problem(code=ExitCode.INTERRUPTED, message="interrupted")
+        problem.detail = "; ".join(filter(None, [problem.detail, how_far()]))
+        raise problem from None
+
+
 def _code_of(error: psycopg.Error) -> ExitCode:
     sqlstate = error.sqlstate or ""
     if isinstance(error, psycopg.OperationalError) and (not sqlstate or sqlstate.startswith(("08", "57P"))):
         return ExitCode.CONNECTION_LOST
-    if isinstance(error, psycopg.DataError) or sqlstate.startswith(("0A", "22", "WS")):
+    if isinstance(error, psycopg.DataError) or sqlstate.startswith(("0A", "22", "54", "WS")):
         return ExitCode.REFUSED
     return ExitCode.FAILED
