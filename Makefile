@@ -17,7 +17,7 @@ PY_TESTS := $(if $(T),$(filter tests_py tests_py/%,$(T)),tests_py)
 
 .PHONY: help
 help:  ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/demo.stamp $(SCRIPT)  ## Show a waiter being parked and woken (KEEP=1: leave the server up)
@@ -28,6 +28,21 @@ test: .venv/dev.stamp $(SCRIPT) $(if $(SQL_TESTS),.tools/pg_prove .tools/pgtap.s
 	@$(if $(SQL_TESTS)$(PY_TESTS),,echo "T=$(T): tests are below tests_sql/ and tests_py/" >&2; exit 1)
 	$(if $(SQL_TESTS),$(PYTHON_BIN)/python -m tests_sql.run $(SQL_TESTS))
 	$(if $(PY_TESTS),$(PYTHON_BIN)/python -m pytest $(if $(T),,--numprocesses 4) $(PY_TESTS))
+
+MAJORS := 14 15 16 17 18
+.PHONY: test-matrix
+test-matrix: $(MAJORS:%=.tools/postgresql-%)  ## Run the tests on each PostgreSQL (MAJORS="14 18", T=tests_sql)
+	@failed=; for major in $(MAJORS); do \
+	    echo "== PostgreSQL $$major"; \
+	    $(MAKE) --no-print-directory test PG_BIN=$(CURDIR)/.tools/postgresql-$$major/bin || failed="$$failed $$major"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed on PostgreSQL$$failed" >&2; exit 1; fi; \
+	echo "passed on PostgreSQL $(MAJORS)"
+
+.PHONY: upgrade-check
+upgrade-check: .venv/dev.stamp .tools/pg_prove .tools/pgtap.sql .tools/postgresql-14 .tools/postgresql-18  ## Prove that an upgraded database is as a fresh one
+	$(PYTHON_BIN)/python -m pytest tests_py/upgrade
+	$(PYTHON_BIN)/python -m tests_sql.upgrade.run $(SQL_TESTS)
 
 .PHONY: soak
 soak: .venv/dev.stamp $(SCRIPT)  ## Stress the line with random transactions for ten minutes
@@ -65,6 +80,10 @@ build: .venv/dev.stamp $(SCRIPT)  ## Build the SQL script, the wheel and the sdi
 	$(PYTHON_BIN)/python -m hatchling build -d dist
 	cp $(SCRIPT) dist/
 
+.PHONY: release
+release: | .venv/bin/pip  ## Cut a release (VERSION=1.0.0); CONTRIBUTING.md says what comes before and after
+	$(PYTHON_BIN)/python -m tools.release $(VERSION)
+
 .PHONY: install
 install: | .venv/bin/pip  ## Install the extension where PG_CONFIG says (PG_CONFIG=pg_config, DESTDIR=)
 	@rm -rf dist/extension
@@ -97,3 +116,6 @@ $(SCRIPT): | .venv/bin/pip
 
 .tools/pgtap.sql: tools/fetch_pgtap tools/unpack_deb
 	tools/fetch_pgtap
+
+.tools/postgresql-%: tools/fetch_postgres | .venv/bin/pip
+	tools/fetch_postgres $*

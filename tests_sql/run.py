@@ -9,28 +9,33 @@ import os
 import subprocess
 import sys
 
+from flow_signal.embedded import EmbeddedServer
 from tools.server import TEMPLATE, template_server
 
 
 def main() -> int:
-    tests = sys.argv[1:] or ["tests_sql"]
     with template_server() as server:
-        psql = str(server.bin_dir / "psql")
-        environment = os.environ | {
-            "PGHOST": str(server.socket_dir),
-            "PGPORT": str(server.port),
-            "PGUSER": "postgres",
-            "PGOPTIONS": "-c search_path=pgtap",
-            "PGCLIENTENCODING": "UTF8",
-            "PSQL": psql,
-            "TEMPLATE": TEMPLATE,
-        }
-        in_template = [psql, "-Xqd", TEMPLATE, "-v", "ON_ERROR_STOP=1", "--single-transaction"]
-        create = ["-c", "CREATE SCHEMA pgtap", "-c", "GRANT USAGE ON SCHEMA pgtap TO public"]
-        subprocess.run([*in_template, *create, "-f", ".tools/pgtap.sql"], env=environment, check=True)
-        pg_prove = [".tools/pg_prove", "--psql-bin", "tests_sql/psql_in_clone"]
-        options = ["--jobs", str(os.cpu_count() or 1), "--recurse", "--ext", ".sql"]
-        return subprocess.run([*pg_prove, *options, *tests], env=environment, check=False).returncode
+        return prove(server, sys.argv[1:] or ["tests_sql"])
+
+
+def prove(server: EmbeddedServer, tests: list[str]) -> int:
+    """Run the tests in clones of database TEMPLATE; return the exit code."""
+    psql = str(server.bin_dir / "psql")
+    environment = os.environ | {
+        "PGHOST": str(server.socket_dir),
+        "PGPORT": str(server.port),
+        "PGUSER": "postgres",
+        "PGOPTIONS": "-c search_path=pgtap",
+        "PGCLIENTENCODING": "UTF8",
+        "PSQL": psql,
+        "TEMPLATE": TEMPLATE,
+    }
+    in_template = [psql, "-Xqd", TEMPLATE, "-v", "ON_ERROR_STOP=1", "--single-transaction"]
+    create = ["-c", "CREATE SCHEMA pgtap", "-c", "GRANT USAGE ON SCHEMA pgtap TO public"]
+    subprocess.run([*in_template, *create, "-f", ".tools/pgtap.sql"], env=environment, check=True)
+    pg_prove = [".tools/pg_prove", "--psql-bin", "tests_sql/psql_in_clone"]
+    options = ["--jobs", str(os.cpu_count() or 1), "--recurse", "--ext", ".sql"]
+    return subprocess.run([*pg_prove, *options, *tests], env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ SET search_path = pg_catalog, pg_temp
 AS $procedure$
 DECLARE
     v_known text := (SELECT l.checksum FROM flow_signal.ledger AS l WHERE l.part = p_part);
+    v_object text;
     v_former oid [];
     v_function regprocedure;
 BEGIN
@@ -95,6 +96,26 @@ BEGIN
             MESSAGE = format('%s was changed after it had been applied here', p_part),
             DETAIL = format('the database has checksum %s, the script %s', v_known, p_checksum),
             HINT = 'use the script of an official release: a migration never changes';
+    END IF;
+    IF v_known IS NOT NULL AND to_regrole('flow_signal_admin') IS NOT NULL THEN
+        -- CREATE OR REPLACE would keep what an earlier release granted and this one does not.
+        FOR v_object IN
+            SELECT 'FUNCTION ' || p.oid::regprocedure
+            FROM pg_proc AS p
+            INNER JOIN pg_namespace AS n ON p.pronamespace = n.oid
+            WHERE p_part = format('functions/%s/%s.sql', n.nspname, p.proname)
+            UNION ALL
+            SELECT 'TABLE ' || c.oid::regclass
+            FROM pg_class AS c
+            INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+            WHERE p_part = format('views/%s/%s.sql', n.nspname, c.relname)
+        LOOP
+            EXECUTE format(
+                'REVOKE ALL ON %s FROM flow_signal_sender, flow_signal_reader, '
+                'flow_signal_engine, flow_signal_admin',
+                v_object
+            );
+        END LOOP;
     END IF;
     v_former := ARRAY(
         SELECT p.oid

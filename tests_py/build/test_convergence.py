@@ -65,6 +65,25 @@ def test_a_helper_with_other_parameters_replaces_the_former_one(sources: Path, e
     assert execute(empty_database, FUNCTIONS) == [("flow_signal.fetch_it(uuid,text)",)]
 
 
+def test_a_right_that_a_release_no_longer_grants_is_revoked(sources: Path, empty_database: str) -> None:
+    paths = [sources / "sql/functions/flow_signal_v1/get_waiter.sql", sources / "sql/views/flow_signal_v1/health.sql"]
+    texts = [path.read_text() for path in paths]
+    more = ["EXECUTE ON FUNCTION flow_signal_v1.get_waiter(uuid, text)", "SELECT ON flow_signal_v1.health"]
+    for path, text, right in zip(paths, texts, more, strict=True):
+        path.write_text(f"{text}GRANT {right} TO flow_signal_sender;\n")
+    run(build(sources), empty_database)
+    rights = """
+    SELECT has_function_privilege(r, 'flow_signal_v1.get_waiter(uuid, text)', 'EXECUTE'),
+        has_table_privilege(r, 'flow_signal_v1.health', 'SELECT')
+    FROM unnest('{flow_signal_sender, flow_signal_reader}'::name[]) AS r
+    """
+    assert execute(empty_database, rights) == [(True, True), (True, True)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    run(build(sources), empty_database)
+    assert execute(empty_database, rights) == [(False, False), (True, True)]
+
+
 def test_what_no_release_made_stays(sources: Path, empty_database: str) -> None:
     run(build(sources), empty_database)
     execute(empty_database, "SET ROLE flow_signal_owner; " + HELPER.format("fetch_it()"))
