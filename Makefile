@@ -49,7 +49,11 @@ soak: .venv/dev.stamp $(SCRIPT)  ## Stress the line with random transactions for
 	FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/concurrency/test_stress.py tests_py/concurrency/test_schedules.py
 
 .PHONY: bench
-bench: .venv/dev.stamp $(SCRIPT)  ## Run the measurements of bench/, one after another
+bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: all, hours)
+	$(PYTHON_BIN)/python -m bench.rivals $(if $(FULL),--full)
+
+.PHONY: bench-parts
+bench-parts: .venv/dev.stamp $(SCRIPT)  ## Run the measurements of docs/decisions/, one after another
 	@for bench in $(filter-out bench/backend_cpu.py,$(wildcard bench/*.py)); do echo "== $$bench"; $(PYTHON_BIN)/python $$bench || exit 1; done
 
 .PHONY: lint
@@ -109,6 +113,10 @@ $(SCRIPT): | .venv/bin/pip
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/pip
 	$(PYTHON_BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ .venv/demo.stamp
+
+.venv/bench.stamp: pyproject.toml | .venv/bin/pip
+	$(PYTHON_BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@ .venv/demo.stamp
 
 .tools/pg_prove: tools/fetch_pg_prove tools/unpack_deb
