@@ -20,6 +20,7 @@ from ..results import FlowSignalWaiter, SignalDeliveryStatus, WaiterState
 from ._bulk import deliver_lines, register_lines
 from ._connection import TransactionPerCall, later, transaction
 from ._exit_code import ExitCode
+from ._import import import_floworchestrator
 from ._list import list_buffered, list_waiters
 from ._options import (
     Atomic,
@@ -349,6 +350,7 @@ app.command()(stats)
 app.command()(health)
 app.command()(remove_run)
 app.command()(purge)
+app.command()(import_floworchestrator)
 
 
 def _show_found(waiter: FlowSignalWaiter | None, run: Run, step: str, as_json: bool) -> None:

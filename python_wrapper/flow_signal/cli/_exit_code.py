@@ -27,5 +27,8 @@ class ExitCode(IntEnum):
     CONNECTION_LOST = 8, "the connection broke: whether the call took effect is unknown"
     TIMED_OUT = 9, "wait: the timeout is over, and the step still waits"
     UNWELL = 10, "health: somebody should look at it"
-    SOME_REFUSED = 11, "deliver --from, register --from: some lines were refused, the others are applied"
+    SOME_REFUSED = (
+        11,
+        "deliver --from, register --from, import-floworchestrator: some were refused, the others are applied",
+    )
     INTERRUPTED = 130, "ended by Ctrl-C"
