@@ -10,9 +10,9 @@ BEGIN
         ERRCODE = '22023',
         MESSAGE = format('%s %s is out of range', p_what, p_value),
         DETAIL = 'drivers carry finite instants of the years 1 to 9999',
-        HINT = CASE p_what
-            WHEN 'deadline' THEN 'pass NULL to wait for ever'
-            WHEN 'purge time' THEN 'pass an instant; what was over before it is deleted'
+        HINT = CASE
+            WHEN p_what LIKE 'deadline%' THEN 'pass NULL to wait for ever'
+            WHEN p_what = 'purge time' THEN 'pass an instant; what was over before it is deleted'
             ELSE 'pass an instant at which the buffered signal may be forgotten'
         END;
 END

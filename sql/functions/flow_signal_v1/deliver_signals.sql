@@ -48,13 +48,18 @@ BEGIN
         OR NOT flow_signal.is_name(s.delivery_id)
         OR octet_length(s.payload_json) > 1048576
     LIMIT 1;
-    IF FOUND AND v_signal.run_id IS NULL THEN
-        PERFORM flow_signal.refuse_null('run id ' || v_signal.n);
-    ELSIF FOUND AND flow_signal.is_name(v_signal.signal_name) IS NOT TRUE THEN
-        PERFORM flow_signal.refuse_name('signal name ' || v_signal.n, v_signal.signal_name);
-    ELSIF FOUND AND NOT flow_signal.is_name(v_signal.delivery_id) THEN
-        PERFORM flow_signal.refuse_name('delivery id ' || v_signal.n, v_signal.delivery_id);
-    ELSIF FOUND THEN
+    IF FOUND THEN
+        -- Those before it may be no JSON.
+        PERFORM flow_signal.parse_payload('payload ' || s.n, s.payload_json)
+        FROM unnest(p_payloads_json) WITH ORDINALITY AS s (payload_json, n)
+        WHERE s.n < v_signal.n;
+        IF v_signal.run_id IS NULL THEN
+            PERFORM flow_signal.refuse_null('run id ' || v_signal.n);
+        ELSIF flow_signal.is_name(v_signal.signal_name) IS NOT TRUE THEN
+            PERFORM flow_signal.refuse_name('signal name ' || v_signal.n, v_signal.signal_name);
+        ELSIF NOT flow_signal.is_name(v_signal.delivery_id) THEN
+            PERFORM flow_signal.refuse_name('delivery id ' || v_signal.n, v_signal.delivery_id);
+        END IF;
         PERFORM flow_signal.parse_payload('payload ' || v_signal.n, v_signal.payload_json);
     END IF;
     BEGIN
