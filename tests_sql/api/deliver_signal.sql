@@ -483,16 +483,10 @@ SELECT is_empty(
     'so does remove_waiter'
 );
 
--- The wake channel. A stand-in for pg_notify shows who is notified.
+-- The wake channel.
 
 RESET ROLE;
-CREATE TEMP TABLE notified (channel text, payload text) ON COMMIT DROP;
-GRANT INSERT, SELECT, DELETE ON notified TO public;
-ALTER FUNCTION pg_catalog.pg_notify(text, text) RENAME TO pg_notify_itself;
-CREATE FUNCTION pg_catalog.pg_notify(text, text)
-RETURNS void
-LANGUAGE sql
-AS 'INSERT INTO pg_temp.notified VALUES ($1, $2)';
+\ir ../notified.psql
 SET LOCAL ROLE flow_signal_engine;
 
 SELECT is(
@@ -565,10 +559,6 @@ SELECT is(
     ARRAY(SELECT ROW(n.channel, n.payload)::text FROM notified AS n),
     ARRAY[ROW('c', md5('wake later')::uuid || '/t')::text], 'and is notified'
 );
-RESET ROLE;
-DROP FUNCTION pg_catalog.pg_notify(text, text);
-ALTER FUNCTION pg_catalog.pg_notify_itself(text, text) RENAME TO pg_notify;
-SET LOCAL ROLE flow_signal_engine;
 
 -- What is refused.
 
@@ -639,21 +629,6 @@ FROM (
     ('0001-12-31 23:59:59.999999+00 BC')
 ) AS u (until);
 
--- What PostgreSQL says of text that is no JSON.
-CREATE FUNCTION pg_temp.json_error(p_text text)
-RETURNS text
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    v_detail text;
-BEGIN
-    RETURN p_text::json;
-EXCEPTION
-    WHEN invalid_text_representation THEN
-        GET STACKED DIAGNOSTICS v_detail = PG_EXCEPTION_DETAIL;
-        RETURN v_detail;
-END
-$$;
 SELECT is(
     pg_temp.refusal(format(
         'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '

@@ -1,0 +1,163 @@
+-- remove_run forgets all waiters and buffered signals of a run, and nothing of other runs.
+BEGIN;
+SELECT plan(67);
+\ir ../helpers.psql
+\ir ../lines.psql
+-- What is there of a run, or of all the others.
+CREATE FUNCTION pg_temp.rows_of(p_run text, p_of_others boolean DEFAULT false)
+RETURNS text
+LANGUAGE sql
+SECURITY DEFINER
+AS $function$
+SELECT string_agg(r.contents, E'\n' ORDER BY r.contents)
+FROM (
+    SELECT w.run_id, w::text
+    FROM flow_signal.flow_signal_waiters AS w
+    UNION ALL
+    SELECT b.run_id, b::text
+    FROM flow_signal.flow_signal_buffered_signals AS b
+) AS r (run_id, contents)
+WHERE (r.run_id = md5(p_run)::uuid) <> p_of_others
+$function$;
+
+SET LOCAL ROLE flow_signal_engine;
+
+SELECT is(
+    pg_get_function_arguments('flow_signal_v1.remove_run'::regproc), 'p_run_id uuid',
+    'the parameter'
+);
+SELECT is(pg_get_function_result('flow_signal_v1.remove_run'::regproc), 'bigint', 'the result');
+
+CREATE FUNCTION pg_temp.remove_run(p_run text)
+RETURNS bigint
+LANGUAGE sql
+AS $function$
+SELECT flow_signal_v1.remove_run(p_run_id => md5(p_run)::uuid)
+$function$;
+
+SELECT is(pg_temp.remove_run('run'), 0::bigint, 'there is no run at all');
+
+-- A line of every kind.
+
+DO $$ BEGIN PERFORM pg_temp.make_lines('a'); END $$;
+SELECT is(pg_temp.buffer('a one', '1', p_signal_name => 'stop'), 'buffered', 'a signal is kept');
+CREATE TEMP TABLE runs ON COMMIT DROP AS
+SELECT
+    'a ' || k.kind AS run, k.kind, (
+        SELECT count(*)
+        FROM flow_signal_v1.list_waiters(p_run_id => md5('a ' || k.kind)::uuid)
+    ) AS waiters
+FROM kinds AS k;
+SELECT is(
+    ROW(
+        pg_temp.remove_run(r.run), pg_temp.rows_of(r.run), pg_temp.rows_of(r.run, true) = o.others
+    )::text,
+    ROW(r.waiters, NULL, true)::text,
+    format('%s: %s waiters go, the other runs are as they were', r.kind, r.waiters)
+)
+FROM runs AS r
+CROSS JOIN LATERAL pg_temp.rows_of(r.run, true) AS o (others)
+WHERE r.kind <> 'three';
+SELECT is(
+    pg_temp.remove_run(r.run), 0::bigint, format('%s: nothing is left to remove', r.kind)
+)
+FROM runs AS r
+WHERE r.kind <> 'three';
+SELECT is(
+    pg_temp.rows_written(format('remove_run(p_run_id => %L)', md5('a one')::uuid)), 0::bigint,
+    'which writes nothing'
+);
+SELECT is(
+    pg_temp.deliver('a ' || k.kind), 'not_found', format('%s: a sender finds nobody', k.kind)
+)
+FROM (VALUES ('one'), ('delivered in front'), ('no head'), ('expired')) AS k (kind);
+SELECT is(
+    pg_temp.register('a one', 'x', p_signal_name => 'stop'), 'waiting', 'what was kept is gone'
+);
+SELECT is(
+    ARRAY[pg_temp.deliver('a three'), pg_temp.deliver('a three'), pg_temp.deliver('a three')],
+    '{delivered b, delivered a, delivered c}', 'another run goes on'
+);
+
+-- A run of many lines.
+
+SELECT is(
+    pg_temp.register_all(
+        array_agg(r.run), array_agg(n.name), NULL, array_agg(n.name), 'c', 'q'
+    ),
+    array_agg('waiting'::text), format('run %s: %s steps and signals', r.run, count(*))
+)
+FROM (VALUES ('run'), ('next run')) AS r (run)
+CROSS JOIN unnest(
+    ARRAY[
+        'a', 'A', 'a ', 'ä', E'a\n', '%', '\', '''', '-', repeat('-', 256), repeat('🙂', 256),
+        (SELECT string_agg(chr(131072 + n * 7919 % 42000), '') FROM generate_series(1, 256) AS n)
+    ] || ARRAY(SELECT 'signal ' || n FROM generate_series(1, 500) AS n)
+) AS n (name)
+GROUP BY r.run;
+SELECT is(
+    pg_temp.register_all('{run, run, run}', '{x, y, z}', p_signal_names => '{a, a, ä}'),
+    '{waiting, waiting, waiting}', 'three more steps'
+);
+SELECT is(
+    pg_temp.deliver_all(
+        '{run, run, run, run, run, run, run, next run}', '{1, 2, 3, 4, 5, 6, 7, 8}',
+        '{id, id, NULL, id, id, id 2, NULL, id}', 'tomorrow',
+        '{a, ä, %, early, dead, dead, early, early}'
+    ),
+    '{delivered a, delivered ä, delivered %, buffered, buffered, buffered, buffered, buffered}',
+    'signals, some of them kept'
+);
+DO $$
+BEGIN
+    PERFORM pg_temp.let_buffered_die('run', '5', '6');
+    PERFORM pg_temp.register('run', 'finds one dead', p_signal_name => 'dead');
+    PERFORM pg_temp.let_buffered_die('next run', '8');
+END
+$$;
+CREATE TEMP TABLE before ON COMMIT DROP AS SELECT pg_temp.rows_of('run', true) AS others;
+SELECT is(
+    pg_temp.remove_run('run'), 516::bigint,
+    'delivered or not: the waiters are counted, the signals are not'
+);
+SELECT is(pg_temp.rows_of('run'), NULL, 'nothing of the run is left, dead letters neither');
+SELECT is(pg_temp.rows_of('run', true), b.others, 'of all others everything')
+FROM before AS b;
+SELECT is(
+    pg_temp.deliver_all('{run, run, run}', '{2, 2, 2}', '{id, id, id}', NULL, '{a, ä, early}'),
+    '{not_found, not_found, not_found}', 'no id is remembered'
+);
+SELECT is(
+    pg_temp.register_all(
+        '{run, run, run, run}', '{a, %, x, finds one dead}', NULL, '{early, %, a, dead}'
+    ),
+    '{waiting, waiting, waiting, waiting}', 'the steps may wait anew, for anything'
+);
+SELECT is(
+    pg_temp.deliver_all('{run, run}', '{3, 3}', '{id, id}', NULL, '{early, %}'),
+    '{delivered a, delivered %}', 'and get signals'
+);
+SELECT is_empty(
+    $$SELECT c.* FROM flow_signal_v1.claim_waiters(p_queue => 'q') AS c$$,
+    'who was removed is not handed out any more'
+);
+SELECT is(pg_temp.remove_run('run'), 4::bigint, 'the run is removed again');
+SELECT is(pg_temp.buffer('run', '4'), 'buffered', 'a run of which only a signal is kept');
+SELECT is(pg_temp.remove_run('run'), 0::bigint, 'has no waiters');
+SELECT is(pg_temp.rows_of('run'), NULL, 'and is gone all the same');
+SELECT is(pg_temp.remove_run('next run'), 512::bigint, 'another run is over');
+
+-- What is refused.
+
+SELECT is(
+    pg_temp.refusal('remove_run(p_run_id => NULL)'),
+    E'22004 run id is null\nthis call needs a value there\npass a run id', 'no run id'
+);
+
+-- And of all that was done in this file:
+
+RESET ROLE;
+SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
+
+SELECT * FROM finish();
+ROLLBACK;
