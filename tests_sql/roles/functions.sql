@@ -1,6 +1,6 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(115);
+SELECT plan(143);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
 
@@ -19,12 +19,24 @@ FROM (
         'register_waiter',
         $$p_run_id => gen_random_uuid(), p_step_key => 's', p_signal_name => 'go'$$, '{engine}'
     ),
+    (
+        'register_waiters',
+        $$p_run_ids => ARRAY[gen_random_uuid()], p_step_keys => '{s}', p_signal_names => '{go}'$$,
+        '{engine}'
+    ),
     ('remove_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine}'),
+    ('remove_run', $$p_run_id => gen_random_uuid()$$, '{engine}'),
     ('claim_waiters', $$p_queue => 'q'$$, '{engine}'),
     (
         'deliver_signal', $$p_run_id => gen_random_uuid(), p_signal_name => 'go'$$,
         '{engine, sender}'
     ),
+    (
+        'deliver_signals',
+        $$p_run_ids => ARRAY[gen_random_uuid()], p_signal_names => '{go}', p_payloads_json => '{1}'$$,
+        '{engine, sender}'
+    ),
+    ('broadcast_signal', $$p_signal_name => 'go'$$, '{engine, sender}'),
     ('get_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('list_waiters', '', '{engine, reader}'), ('list_buffered_signals', '', '{engine, reader}'),
@@ -116,7 +128,7 @@ FROM (VALUES ('sender'), ('reader'), ('engine'), ('admin'), ('test_stranger')) A
 CROSS JOIN (
     VALUES
     ($$SELECT flow_signal.is_name('x')$$),
-    ($$SELECT flow_signal.hold_line(gen_random_uuid(), 'go', true)$$),
+    ($$SELECT flow_signal.hold_line(gen_random_uuid(), 'go')$$),
     ($$SELECT flow_signal.record_delivery(gen_random_uuid(), 's', '1', NULL, now())$$)
 ) AS c (call);
 

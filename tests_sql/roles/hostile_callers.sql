@@ -1,6 +1,6 @@
 -- Nothing that a caller plants in its search_path or temporary schema changes what a call does.
 BEGIN;
-SELECT plan(28);
+SELECT plan(34);
 \ir ../helpers.psql
 
 -- Objects in the way of everything that the functions use: a function and an operator fail, a
@@ -21,10 +21,12 @@ BEGIN
         'repeat(text, integer) RETURNS text', 'format(text, text, text) RETURNS text',
         'current_setting(text) RETURNS text',
         'pg_notify(text, text) RETURNS void', 'pg_sleep(double precision) RETURNS void',
+        'cardinality(uuid[]) RETURNS integer', 'array_ndims(text[]) RETURNS integer',
+        'array_fill(uuid, integer[]) RETURNS uuid[]', 'array_remove(integer[], integer) RETURNS integer[]',
         'max(bigint) RETURNS bigint', 'random() RETURNS double precision',
         'pg_relation_size(regclass) RETURNS bigint', 'age(xid) RETURNS integer',
         'is_name(text) RETURNS boolean', 'is_instant(timestamptz) RETURNS boolean',
-        'hold_line(uuid, text, boolean) RETURNS boolean', 'get_waiter(uuid, text) RETURNS text',
+        'hold_line(uuid, text) RETURNS boolean', 'hold_lines(uuid[], text[]) RETURNS void', 'get_waiter(uuid, text) RETURNS text',
         'waiter_state(timestamptz, timestamptz, timestamptz, timestamptz) RETURNS text',
         'is_equal(uuid, uuid) RETURNS boolean', 'is_equal(text, text) RETURNS boolean',
         'is_equal(timestamptz, timestamptz) RETURNS boolean',
@@ -178,6 +180,28 @@ SELECT
     pg_temp.result(
         $$SELECT detail FROM flow_signal_v1.import_floworchestrator(p_schema => 'origin')$$
     ) AS import,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiters(
+        p_run_ids => '{00000000-0000-0000-0000-000000000002}', p_step_keys => '{d}',
+        p_signal_names => '{go}', p_expires_at => '{2990-01-01}', p_wake_channel => 'c'
+    )$$) AS register_all,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiters(
+        p_run_ids => '{00000000-0000-0000-0000-000000000002}', p_step_keys => '{d}',
+        p_signal_names => '{go}', p_expires_at => '{2001-01-01}', p_wake_channel => 'c'
+    )$$) AS change_all,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiters(
+        p_run_ids => '{00000000-0000-0000-0000-000000000002}', p_step_keys => '{e}',
+        p_signal_names => '{go}', p_wake_channel => 'c'
+    )$$) AS join_all,
+    pg_temp.result($$SELECT status FROM flow_signal_v1.deliver_signals(
+        p_run_ids => '{00000000-0000-0000-0000-000000000002}', p_signal_names => '{go}',
+        p_payloads_json => '{1}'
+    )$$) AS deliver_all,
+    pg_temp.result(
+        $$SELECT step_key FROM flow_signal_v1.broadcast_signal(p_signal_name => 'go')$$
+    ) AS broadcast,
+    pg_temp.result(
+        $$SELECT flow_signal_v1.remove_run(p_run_id => '00000000-0000-0000-0000-000000000002')$$
+    ) AS remove_run,
     pg_temp.result($$SELECT flow_signal_v1.version() IS NOT NULL$$) AS version,
     pg_temp.result($$SELECT flow_signal_v1.get_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => ' '
@@ -221,6 +245,11 @@ FROM (
         :'import', 'the payload is no JSON: it is now a JSON string; '
         'the deadline is left out: it was delivered later', 'import_floworchestrator'
     ),
+    (:'register_all', 'waiting', 'register_waiters'),
+    (:'change_all', 'expired', 'register_waiters, with a new deadline'),
+    (:'join_all', 'waiting', 'register_waiters, behind another'),
+    (:'deliver_all', 'delivered', 'deliver_signals'),
+    (:'broadcast', 'c', 'broadcast_signal'), (:'remove_run', '2', 'remove_run'),
     (:'blank', 'step key " " is blank', 'a blank name'),
     (:'never', 'deadline -infinity is out of range', 'a deadline out of range'),
     (:'no_json', 'payload "2 2" is not valid JSON', 'a payload that is no JSON')
