@@ -60,10 +60,10 @@ SELECT is(
     'buffered buffered buffered buffered buffered buffered', 'some early signals'
 );
 RESET ROLE;
--- one whose time is over, and one that a waiter found so
-UPDATE flow_signal.flow_signal_buffered_signals
-SET buffered_until = '2001-01-01', dead = payload_json::text = '2'
-WHERE payload_json::text IN ('2', '5');
+-- one that a waiter found dead before the clock stepped back, and one whose time is over
+UPDATE flow_signal.flow_signal_buffered_signals SET dead = true WHERE payload_json::text = '2';
+UPDATE flow_signal.flow_signal_buffered_signals SET buffered_until = '2001-01-01'
+WHERE payload_json::text = '5';
 
 SET LOCAL ROLE flow_signal_reader;
 SELECT is(pg_temp.page(p.arguments), p.keys, format('list_buffered_signals(%s)', p.arguments))

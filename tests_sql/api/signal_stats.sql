@@ -54,7 +54,7 @@ SELECT
 FROM (
     VALUES
     ('all', '2990-01-01', false), ('all', '2990-01-01', false), ('all', '2990-01-01', false),
-    ('all', '2020-01-01', false), ('all', '2020-01-01', true), ('early', '2990-01-01', false)
+    ('all', '2020-01-01', false), ('all', '2990-01-01', true), ('early', '2990-01-01', false)
 ) AS b (signal_name, buffered_until, dead);
 
 SET LOCAL ROLE flow_signal_reader;
