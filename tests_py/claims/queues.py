@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from tests_py.concurrency.calls import Call, claim_answer
+from tests_py.concurrency.calls import Call, text_answer
 
 QUEUE = "q"
 
@@ -45,7 +45,7 @@ CROSS JOIN LATERAL (SELECT CASE WHEN n %% 10 > 0 THEN now() + n * interval '1 mi
 
 def claim(queue: str = QUEUE, *, limit: int = 100, lease_ms: float = 60_000) -> Call:
     """Claim; the answer has step, state and payload of each waiter, in the order in which they came."""
-    return Call(CLAIM, {"queue": queue, "limit": limit, "lease_ms": lease_ms}, claim_answer)
+    return Call(CLAIM, {"queue": queue, "limit": limit, "lease_ms": lease_ms}, text_answer)
 
 
 def make_due(connection: psycopg.Connection[Any], count: int, *, first: int = 1) -> None:

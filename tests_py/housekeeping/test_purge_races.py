@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests_py.concurrency.calls import Call, Run
+from tests_py.concurrency.calls import GO, Call, Run, deliver_many, text_answer
 from tests_py.concurrency.stage import Session, Stage
 
 LATER_MS = 3_600_000
@@ -30,23 +30,12 @@ LOCK = "SELECT pg_advisory_lock(1)"
 UNLOCK = "SELECT pg_advisory_unlock(1)"
 
 
-def purge(*, limit: int = 10_000) -> Call:
+PURGE = "SELECT flow_signal_v1.purge(p_settled_before => clock_timestamp())::text"
+
+
+def purge() -> Call:
     """Purge what is over now; the answer is the number."""
-    query = "SELECT flow_signal_v1.purge(p_settled_before => clock_timestamp(), p_limit => %(limit)s)"
-    return Call(query, {"limit": limit}, lambda row: str(row[0]) if row else "none")
-
-
-def batch(run: Run, *signals: str) -> Call:
-    """Send payload B by each name, in one call; the answer has the statuses in that order."""
-    query = """
-        SELECT string_agg(d.status, ' ' ORDER BY d.n)
-        FROM flow_signal_v1.deliver_signals(
-            p_run_ids => array_fill(%(run)s::uuid, ARRAY[%(count)s]), p_signal_names => %(signals)s,
-            p_payloads_json => array_fill('"B"'::text, ARRAY[%(count)s])
-        ) WITH ORDINALITY AS d (status, run_id, step_key, delivered_at, replayed, n)
-    """
-    values = {"run": run.id, "signals": list(signals), "count": len(signals)}
-    return Call(query, values, lambda row: str(row[0]) if row else "none")
+    return Call(PURGE, {}, text_answer)
 
 
 @pytest.fixture
@@ -74,7 +63,7 @@ HOLDERS: list[tuple[Settle, Callable[[Stage, Run], Call], str, str]] = [
     (deliver, lambda _, run: run.remove("w"), "delivered A", "0"),
     (expire, lambda _, run: run.claim(), "expired w", "1"),
     (expire, lambda _, run: run.deliver("A"), "expired w", "1"),
-    (expire, lambda _, run: batch(run, "go", "go"), "expired expired", "1"),
+    (expire, lambda _, run: deliver_many((run, GO, "A"), (run, GO, "B")), "expired w, expired w", "1"),
     (expire, lambda _, run: run.register("w"), "waiting", "0"),
     (expire, lambda stage, run: run.register("w", until=stage.ahead(LATER_MS)), "waiting", "0"),
     (expire, lambda _, run: run.register("w", "other"), "waiting for other", "0"),
@@ -115,7 +104,8 @@ def test_a_batch_in_flight(stage: Stage, run: Run, a: Session, b: Session, commi
     b(run.register("delivered", "delivered"))
     b(run.deliver("A", "delivered"))
     a.begin()
-    assert a(batch(run, "live", "overdue", "delivered")) == "delivered expired already_delivered"
+    signals = [(run, name, "B") for name in ("live", "overdue", "delivered")]
+    assert a(deliver_many(*signals)) == "delivered live, expired overdue, already_delivered delivered"
     purger = b.start(purge())
     assert not stage.waits(purger)
     assert purger.answer() == "0"
@@ -132,7 +122,12 @@ def test_a_batch_in_flight(stage: Stage, run: Run, a: Session, b: Session, commi
         (lambda run: purge(), False, "0", "0"),
         (lambda run: run.deliver("B"), True, "delivered v", "delivered v"),
         (lambda run: run.deliver("A", id="id-1"), True, "delivered v", "replayed delivered w"),
-        (lambda run: batch(run, "go", "go"), True, "delivered already_delivered", "delivered already_delivered"),
+        (
+            lambda run: deliver_many((run, GO, "B"), (run, GO, "C")),
+            True,
+            "delivered v, already_delivered v",
+            "delivered v, already_delivered w",
+        ),
         (lambda run: run.register("w"), True, "waiting", "delivered A"),
         (lambda run: run.register("new"), True, "waiting", "waiting"),
         (lambda run: run.remove("w"), True, "none", "delivered A"),
