@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -99,12 +98,17 @@ def take(site: Site, form: Form, full: bool, progress: Progress) -> Figures:
 
     for work, condition, chosen in form.cells:
         contenders = [contender for contender in chosen if work in contender.jobs]
-        taken = measure(site, databases, contenders, work, condition, rounds=form.rounds, seconds=form.seconds)
-        figures.readings += taken
+        readings, errors = measure(
+            site, databases, contenders, work, condition, rounds=form.rounds, seconds=form.seconds
+        )
+        figures.readings += readings
+        figures.errors += errors
         progress(f"{work.title}: {report.in_words(condition)}")
         for contender in contenders:
-            rates = [reading.rate for reading in taken if reading.contender == contender.name]
-            print(f"{'':10}{contender.label:24}{statistics.median(rates):10,.0f}/s", flush=True)
+            rates = [reading.rate for reading in readings if reading.contender == contender.name]
+            print(f"{'':10}{contender.label:24} {report.spread(rates)} a second", flush=True)
+        for error in errors:
+            print(f"{'':10}{error}", flush=True)
 
     progress("wake-ups")
     with ExitStack() as stack:

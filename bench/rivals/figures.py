@@ -65,11 +65,12 @@ class ChurnReading:
 
 @dataclass
 class Figures:
-    """run_size: microseconds of a delivery by kind of run, p50 and p99."""
+    """errors: what ended a round of a contender. run_size: microseconds of a delivery by kind of run, p50 and p99."""
 
     machine: Machine
     full: bool
     readings: list[Reading] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     wakes: list[WakeReading] = field(default_factory=list)
     sizes: list[SizeReading] = field(default_factory=list)
     run_size: dict[str, list[float]] = field(default_factory=dict)

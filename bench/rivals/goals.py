@@ -40,10 +40,15 @@ class Goal:
 def compare(
     value: Literal["rate", "cpu"], ours: tuple[Work, Contender, Condition], theirs: tuple[Work, Contender, Condition]
 ) -> Ratios:
-    return lambda figures: [
-        getattr(a, value) / getattr(b, value)
-        for a, b in zip(figures.of(*ours), figures.of(*theirs), strict=False)  # none, if one was not measured
-    ]
+    """By round; a round that one of them has not done is left out."""
+
+    def ratios(figures: Figures) -> list[float]:
+        rivals = {reading.round: getattr(reading, value) for reading in figures.of(*theirs)}
+        return [
+            getattr(reading, value) / rivals[reading.round] for reading in figures.of(*ours) if reading.round in rivals
+        ]
+
+    return ratios
 
 
 def rate(work: Work, condition: Condition, rival: Contender) -> Ratios:

@@ -37,6 +37,10 @@ FROM (SELECT max(at) - min(at) AS seconds, max(cpu) - min(cpu) AS cpu FROM bench
 """
 
 
+class LoadError(Exception):
+    """A statement failed; what pgbench says of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """prepared: statements are prepared once; else parsed and planned at each call, as Npgsql and poolers do.
@@ -77,8 +81,7 @@ def run(
 ) -> Measured:
     """Run the script `calls` times in each client, the first WARM_UP times unmeasured.
 
-    :n is `first` and the numbers that follow at intervals of `stride`, in random order, each once. Raises
-    CalledProcessError when a statement fails.
+    :n is `first` and the numbers that follow at intervals of `stride`, in random order, each once.
     """
     database.execute("TRUNCATE bench_load.payload, bench_load.mark")
     database.execute("INSERT INTO bench_load.payload VALUES (%(payload)s)", payload=payload(condition.payload))
@@ -97,7 +100,9 @@ def run(
             *(["--log"] if latencies else []),
             make_conninfo(database.conninfo(ROLE), options=options),
         ]
-        subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+        result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+        if result.returncode != 0:
+            raise LoadError(next(line for line in result.stderr.splitlines() if "error" in line))
         lines = [line.split() for log in Path(folder).glob("pgbench_log.*") for line in log.read_text().splitlines()]
     [(rate, cpu, clients)] = database.execute(MEASURED, calls=calls - WARM_UP)
     assert clients == condition.clients

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from bench.rivals.contenders.contender import Contender, Work, check, prepare
 from bench.rivals.figures import Reading
-from bench.rivals.load import WARM_UP, Condition, Measured, run
+from bench.rivals.load import WARM_UP, Condition, LoadError, Measured, run
 from bench.rivals.site import Database, Site
 
 CALIBRATION = 50
@@ -25,24 +25,28 @@ def measure(
     *,
     rounds: int,
     seconds: float,
-) -> list[Reading]:
-    """Let each contender work for about `seconds` in each round."""
-    readings = []
+) -> tuple[list[Reading], list[str]]:
+    """Let each contender work for about `seconds` in each round. Return also the errors that ended a round of one."""
+    readings, errors = [], []
     with ExitStack() as stack:
         calls, ready = {}, {}
         for contender in contenders:
-            database = databases[contender.name]
+            name, database = contender.name, databases[contender.name]
+            attempt = WARM_UP + max(FEWEST, CALIBRATION // work.signals)
             with site.copy(database) as copy:
-                attempt = WARM_UP + max(FEWEST, CALIBRATION // work.signals)
                 prepare(contender, work, copy, 0, attempt * condition.clients * work.signals)
                 rate = work_once(site, copy, contender, work, condition, attempt).rate
-            calls[contender.name] = WARM_UP + max(FEWEST, round(rate * seconds / condition.clients))
-            copy = ready[contender.name] = stack.enter_context(site.copy(database))
-            prepare(contender, work, copy, 0, calls[contender.name] * condition.clients * work.signals)
+            calls[name] = WARM_UP + max(FEWEST, round(rate * seconds / condition.clients))
+            ready[name] = stack.enter_context(site.copy(database))
+            prepare(contender, work, ready[name], 0, calls[name] * condition.clients * work.signals)
         for number in range(rounds):
             for contender in contenders if number % 2 == 0 else reversed(contenders):
                 with site.copy(ready[contender.name]) as copy:
-                    measured = work_once(site, copy, contender, work, condition, calls[contender.name])
+                    try:
+                        measured = work_once(site, copy, contender, work, condition, calls[contender.name])
+                    except LoadError as error:
+                        errors.append(f"{contender.label}, {work.title}: {error}")
+                        continue
                 readings.append(
                     Reading(
                         work=work.name,
@@ -53,7 +57,7 @@ def measure(
                         cpu=round(measured.cpu / work.signals, 2),
                     )
                 )
-    return readings
+    return readings, errors
 
 
 def work_once(
