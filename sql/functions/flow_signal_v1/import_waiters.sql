@@ -1,5 +1,5 @@
 -- since: 1.0 | role: admin | raises: 22004 22023 0A000
--- locks: the lines, in the order of (run_id, signal_name)
+-- locks: as register_waiters
 CREATE OR REPLACE FUNCTION flow_signal_v1.import_waiters(
     p_run_ids uuid[],
     p_step_keys text[],
@@ -41,8 +41,6 @@ DECLARE
     v_details text[];
     v_row record;
     v_detail text;
-    v_heads bigint;
-    v_others bigint;
 BEGIN
     IF array_position(v_lengths, NULL) IS NOT NULL THEN
         PERFORM flow_signal.refuse_null('array of ' || v_arrays[array_position(v_lengths, NULL)]);
@@ -123,63 +121,13 @@ BEGIN
             v_outcomes[v_row.n] := CASE WHEN v_row.conflict IS NULL THEN 'present' ELSE 'conflict' END;
             v_details[v_row.n] := v_row.conflict;
         END LOOP;
-        EXIT WHEN p_dry_run;
+        EXIT WHEN p_dry_run OR flow_signal.insert_waiters(v_waiters);
 
-        BEGIN
-            -- Each line is held by its head: who is there, or the first of ours.
-            INSERT INTO flow_signal.flow_signal_waiters (
-                run_id, step_key, signal_name, place, created_at, expires_at, delivered_at,
-                payload_json
-            )
-            SELECT DISTINCT ON (s.run_id, s.signal_name)
-                s.run_id, s.step_key, s.signal_name, 'head', s.created_at, s.expires_at,
-                s.delivered_at, s.payload_json
-            FROM unnest(v_waiters) AS s
-            WHERE s.run_id IS NOT NULL
-            ORDER BY
-                s.run_id, s.signal_name, s.delivered_at IS NOT NULL, s.created_at, s.step_key
-            ON CONFLICT (run_id, signal_name) WHERE place = 'head' DO UPDATE
-            SET place = excluded.place
-            WHERE false;
-            GET DIAGNOSTICS v_heads = ROW_COUNT;
-            INSERT INTO flow_signal.flow_signal_waiters (
-                run_id, step_key, signal_name, place, created_at, expires_at, delivered_at,
-                payload_json
-            )
-            SELECT
-                s.run_id, s.step_key, s.signal_name,
-                CASE WHEN s.delivered_at IS NULL THEN 'waiting' ELSE 'delivered' END,
-                s.created_at, s.expires_at, s.delivered_at, s.payload_json
-            FROM unnest(v_waiters) AS s
-            WHERE s.run_id IS NOT NULL AND NOT EXISTS (
-                SELECT FROM flow_signal.flow_signal_waiters AS w
-                WHERE w.run_id = s.run_id AND w.step_key = s.step_key
-            );
-            GET DIAGNOSTICS v_others = ROW_COUNT;
-            IF v_heads + v_others < (
-                SELECT count(*) FROM unnest(v_waiters) AS s WHERE s.run_id IS NOT NULL
-            ) THEN
-                PERFORM flow_signal.start_over('a step was registered meanwhile');
-            END IF;
-
-            FOR v_row IN
-                SELECT s.run_id, s.step_key, s.signal_name, s.expires_at
-                FROM unnest(v_waiters) AS s
-                WHERE s.delivered_at IS NULL AND EXISTS (
-                    SELECT FROM flow_signal.flow_signal_buffered_signals AS b
-                    WHERE b.run_id = s.run_id AND b.signal_name = s.signal_name AND NOT b.dead
-                )
-                ORDER BY s.created_at, s.step_key
-            LOOP
-                PERFORM flow_signal.take_buffered_signal(
-                    v_row.run_id, v_row.step_key, v_row.signal_name, v_row.expires_at
-                );
-            END LOOP;
-            EXIT;
-        EXCEPTION
-            WHEN serialization_failure OR unique_violation THEN
-                NULL;
-        END;
+        PERFORM flow_signal.hold_steps(
+            array_agg(s.run_id), array_agg(s.step_key), array_agg(s.signal_name)
+        )
+        FROM unnest(v_waiters) AS s
+        WHERE s.run_id IS NOT NULL;
     END LOOP;
 
     RETURN QUERY
