@@ -48,73 +48,86 @@ BEGIN
     END IF;
 
     IF p_delivery_id IS NULL THEN
-        -- Hold the line by its head if that can get the signal, or somebody behind it.
-        SELECT
-            w.step_key, w.expires_at, w.wake_channel,
-            w.delivered_at IS NULL AND w.expired_at IS NULL AS is_open
-        INTO v_waiter
-        FROM flow_signal.flow_signal_waiters AS w
+        -- The head gets the signal if it is open.
+        v_now := clock_timestamp();
+        UPDATE flow_signal.flow_signal_waiters AS w
+        SET
+            delivered_at = v_now,
+            payload_json = v_payload,
+            due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
         WHERE w.run_id = p_run_id
             AND w.signal_name = p_signal_name COLLATE "C"
             AND w.place = 'head'
-            AND (
-                w.delivered_at IS NULL AND w.expired_at IS NULL
-                OR EXISTS (
+            AND w.delivered_at IS NULL
+            AND w.expired_at IS NULL
+            AND (w.expires_at IS NULL OR w.expires_at > v_now)
+        RETURNING w.step_key, w.created_at, w.wake_channel INTO v_waiter;
+        v_delivered := FOUND;
+        IF v_delivered AND (
+            v_waiter.created_at > v_now
+            OR clock_timestamp() > v_now + interval '1 millisecond'
+            OR EXISTS (
+                SELECT FROM flow_signal.flow_signal_waiters AS o
+                WHERE o.run_id = p_run_id
+                    AND o.signal_name = p_signal_name COLLATE "C"
+                    AND o.place = 'waiting'
+                    AND (o.created_at, o.step_key) < (v_waiter.created_at, v_waiter.step_key)
+            )
+        ) THEN
+            -- We may have waited for it, beyond its deadline, or somebody older stands behind it:
+            -- now that it is ours, decide anew.
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET
+                delivered_at = NULL,
+                payload_json = NULL,
+                due_at = CASE WHEN w.queue IS NOT NULL THEN w.expires_at END
+            WHERE w.run_id = p_run_id AND w.step_key = v_waiter.step_key;
+            v_delivered := false;
+        ELSIF NOT v_delivered THEN
+            -- Hold the line by its head if that is settled and somebody waits behind it.
+            PERFORM
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id
+                AND w.signal_name = p_signal_name COLLATE "C"
+                AND w.place = 'head'
+                AND (w.delivered_at IS NOT NULL OR w.expired_at IS NOT NULL)
+                AND EXISTS (
                     SELECT FROM flow_signal.flow_signal_waiters AS o
                     WHERE o.run_id = p_run_id
                         AND o.signal_name = p_signal_name COLLATE "C"
                         AND o.place = 'waiting'
                 )
-            )
-        FOR NO KEY UPDATE OF w;
-        v_now := clock_timestamp();
-        IF NOT FOUND AND (p_buffer_until <= v_now) IS NOT FALSE THEN
-            v_verdict := flow_signal.read_lone_head(p_run_id, p_signal_name);
-            IF v_verdict.status IS NOT NULL THEN
-                RETURN v_verdict;
+            FOR NO KEY UPDATE OF w;
+            v_now := clock_timestamp();
+            IF FOUND THEN
+                -- IS NOT DISTINCT FROM leaves the planner only the primary key.
+                UPDATE flow_signal.flow_signal_waiters AS w
+                SET
+                    delivered_at = v_now,
+                    payload_json = v_payload,
+                    due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END,
+                    place = 'delivered'
+                WHERE w.run_id = p_run_id
+                    AND w.step_key = (
+                        SELECT o.step_key
+                        FROM flow_signal.flow_signal_waiters AS o
+                        WHERE o.run_id = p_run_id
+                            AND o.signal_name = p_signal_name COLLATE "C"
+                            AND o.place = 'waiting'
+                        ORDER BY o.created_at, o.step_key
+                        LIMIT 1
+                    )
+                    AND w.signal_name IS NOT DISTINCT FROM p_signal_name COLLATE "C"
+                    AND w.place IS NOT DISTINCT FROM 'waiting'
+                    AND (w.expires_at IS NULL OR w.expires_at > v_now)
+                RETURNING w.step_key, w.wake_channel INTO v_waiter;
+                v_delivered := FOUND;
+            ELSIF (p_buffer_until <= v_now) IS NOT FALSE THEN
+                v_verdict := flow_signal.read_lone_head(p_run_id, p_signal_name);
+                IF v_verdict.status IS NOT NULL THEN
+                    RETURN v_verdict;
+                END IF;
             END IF;
-        ELSIF v_waiter.is_open AND (v_waiter.expires_at IS NULL OR v_waiter.expires_at > v_now) THEN
-            -- The head, unless somebody older stands behind it.
-            UPDATE flow_signal.flow_signal_waiters AS w
-            SET
-                delivered_at = v_now,
-                payload_json = v_payload,
-                due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
-            WHERE w.run_id = p_run_id
-                AND w.step_key = v_waiter.step_key
-                AND ((w.created_at, w.step_key) < (
-                    SELECT o.created_at, o.step_key
-                    FROM flow_signal.flow_signal_waiters AS o
-                    WHERE o.run_id = p_run_id
-                        AND o.signal_name = p_signal_name COLLATE "C"
-                        AND o.place = 'waiting'
-                    ORDER BY o.created_at, o.step_key
-                    LIMIT 1
-                )) IS NOT FALSE;
-            v_delivered := FOUND;
-        ELSIF NOT v_waiter.is_open THEN
-            -- The first behind it. IS NOT DISTINCT FROM leaves the planner only the primary key.
-            UPDATE flow_signal.flow_signal_waiters AS w
-            SET
-                delivered_at = v_now,
-                payload_json = v_payload,
-                due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END,
-                place = 'delivered'
-            WHERE w.run_id = p_run_id
-                AND w.step_key = (
-                    SELECT o.step_key
-                    FROM flow_signal.flow_signal_waiters AS o
-                    WHERE o.run_id = p_run_id
-                        AND o.signal_name = p_signal_name COLLATE "C"
-                        AND o.place = 'waiting'
-                    ORDER BY o.created_at, o.step_key
-                    LIMIT 1
-                )
-                AND w.signal_name IS NOT DISTINCT FROM p_signal_name COLLATE "C"
-                AND w.place IS NOT DISTINCT FROM 'waiting'
-                AND (w.expires_at IS NULL OR w.expires_at > v_now)
-            RETURNING w.step_key, w.expires_at, w.wake_channel, false AS is_open INTO v_waiter;
-            v_delivered := FOUND;
         END IF;
 
         IF v_delivered THEN
