@@ -175,7 +175,7 @@ def build(figures: Figures) -> str:
         settings=", ".join(f"{name} {value}" for name, value in machine.settings.items()),
         commit=machine.commit,
         packages=", ".join(f"{name} {version}" for name, version in machine.packages.items()),
-        errors="".join(f"* {error}\n" for error in figures.errors) or "None: no call of anybody failed.",
+        errors="".join(f"\n* {error}" for error in figures.errors) or "none.",
         goals=table(("", "wanted", "measured", ""), goal_rows(figures)),
         base=in_words(BASE),
         deliver=contenders(figures, Work.DELIVER),

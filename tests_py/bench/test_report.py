@@ -78,7 +78,7 @@ def test_a_round_that_failed_is_left_out(figures: Figures) -> None:
     figures.readings = [reading for reading in figures.readings if (reading.contender, reading.round) != ("origin", 1)]
     figures.errors = ["origin, deliver: deadlock"]
     assert goals.rate(Work.DELIVER, BASE, ORIGIN)(figures) == [2.0, 2.2]
-    assert "* origin, deliver: deadlock\n" in report.build(figures)
+    assert "left out: \n* origin, deliver: deadlock\n" in report.build(figures)
 
 
 def goal(title: str) -> Goal:
