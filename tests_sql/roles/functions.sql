@@ -103,11 +103,12 @@ SELECT is(
     'permission denied for function ' || c.name, format('PUBLIC calls %s', c.name)
 )
 FROM calls AS c;
-SELECT is(
+-- Up to PostgreSQL 15 a function that the view calls can be refused first.
+SELECT matches(
     pg_temp.outcome(
         'flow_signal_test_stranger', format('SELECT FROM flow_signal_v1.%s', v.name)
     ),
-    'permission denied for view ' || v.name, format('PUBLIC reads %s', v.name)
+    '^permission denied for (function version|view ' || v.name || ')$', format('PUBLIC reads %s', v.name)
 )
 FROM (VALUES ('signal_stats'), ('health')) AS v (name);
 SELECT is_empty(
