@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from flow_signal import FlowSignalStore
 from flow_signal.cli import _bulk, _lines
 from flow_signal.cli._lines import read_signal
-from tests_py.cli.commands import DELIVERY, PROBLEM, WAITER, Command, Outcome, command_line, started
+from tests_py.cli.commands import DELIVERY, PROBLEM, WAITER, Command, Outcome, command_line, read_until, started
 from tests_py.cli.test_output import on_terminal
 from tests_py.embedded.owners import wait_until
 
@@ -485,13 +485,14 @@ def kept(connection: psycopg.Connection[Any]) -> list[int]:
 
 def test_interrupted_while_it_reads(run: str, database: str, connection: psycopg.Connection[Any]) -> None:
     """The first batch is applied before the second is there."""
-    with fed(database, "--buffer-for", "1h") as process:
+    with fed(database, "--buffer-for", "1h", "--json") as process:
         feed(process, *(sent(run, payload=n) for n in range(1500)))
-        wait_until(lambda: len(kept(connection)) == 1000)
+        read_until(process, '"line": 1000,')
         process.send_signal(signal.SIGINT)
-        assert outcome(process) == Outcome(
-            130, "", "error: interrupted\ndetail: lines up to 1000 are done, later ones are not\n"
-        )
+        shown = outcome(process)
+    assert (shown.code, shown.out) == (130, "")
+    assert shown.problem["message"] == "interrupted"
+    assert shown.problem["detail"] == "lines up to 1000 are done, later ones are not"
     assert kept(connection) == [*range(1000)]
 
 

@@ -144,8 +144,10 @@ def test_adapters_of_the_process(database: str) -> None:
             results = store.deliver_signals([NewSignal(run_id, "a", 1, delivery_id="1"), NewSignal(run_id, "a")])
             assert [result.step_key for result in results] == ["é", "z"]
             assert [waiter.payload for waiter in store.list_waiters(run_id=run_id)] == [1, None, 1]
+            assert [type(stats.wait_p50) for stats in store.signal_stats() if stats.signal_name == "a"] != []
+            assert store.list_buffered_signals(after=(run_id, "a", 0), limit=1) is not None
             assert store.remove_run(run_id) == 3
-            store.health(), store.signal_stats()
+            assert store.health().total_bytes > 0
             print(waiter.run_id == run_id, waiter.expires_at == deadline, result.step_key, result.replayed)
     """
     output = subprocess.check_output([sys.executable, "-c", code, database], cwd=ROOT, text=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from datetime import datetime, timedelta
@@ -70,6 +71,8 @@ def run() -> None:
     """Run the command of sys.argv and end the process with its exit code."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what cannot be encoded is shown as \\u1234
+    # What goes wrong when a connection is given up is no news, and no JSON.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     code: int
     try:
         code = app(prog_name="flow-signal", standalone_mode=False) or ExitCode.OK

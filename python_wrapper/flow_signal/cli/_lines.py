@@ -101,7 +101,7 @@ class _Members:
         self._values: dict[str, object] = {}
         self.sources: dict[str, str] = {}
         """The text of each value as it stands in the line."""
-        for name, value, source in _members(line):
+        for name, value, source in _parsed(line):
             if name not in required + optional:
                 raise ValueError(f'key "{name}" is unknown: there are {", ".join(required + optional)}')
             if name in self.sources:
@@ -133,7 +133,7 @@ class _Members:
             raise ValueError(f'{name} "{text}" is no UUID') from None
 
 
-def _members(line: str) -> list[tuple[str, object, str]]:
+def _parsed(line: str) -> list[tuple[str, object, str]]:
     """Return the name, the value and the source of the value of each member of a JSON object."""
     members = []
     mark, end = _mark(line, 0)

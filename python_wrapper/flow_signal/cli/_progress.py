@@ -18,6 +18,6 @@ def progress(what: str, output: Output, total: int | None = None) -> Iterator[Ca
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn(what), BarColumn(), TextColumn("{task.fields[count]:,}"), TimeElapsedColumn())
-    with Progress(*columns, console=output.errors, redirect_stdout=False, transient=True) as bar:
+    with Progress(*columns, console=output.errors, transient=True) as bar:
         task = bar.add_task(what, total=total, count=0)
         yield lambda completed, count: bar.update(task, completed=completed, count=count)
