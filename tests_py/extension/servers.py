@@ -10,6 +10,22 @@ from flow_signal.embedded import EmbeddedServer
 
 FIRST_WITH_CONTROL_PATH = 18
 
+NOT_MEMBERS = """
+SELECT o.identity
+FROM (
+    SELECT 'pg_class'::regclass, oid, relnamespace, relname FROM pg_class WHERE relkind IN ('r', 'v')
+    UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace, typname FROM pg_type WHERE typrelid IN (
+        SELECT oid FROM pg_class WHERE relkind = 'c'
+    )
+    UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace, proname FROM pg_proc
+    UNION ALL SELECT 'pg_namespace'::regclass, oid, oid, nspname FROM pg_namespace
+) AS o (class, oid, schema, identity)
+WHERE o.schema::regnamespace::text ~ '^flow_signal' AND NOT EXISTS (
+    SELECT FROM pg_depend AS d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e'
+)
+"""
+"""What is in the schemas and does not belong to the extension."""
+
 
 def extensible_server(bin_dir: Path, folder: Path, files: dict[str, str]) -> EmbeddedServer:
     """A server, not started yet, with these files; the folder has to be one that every account may enter."""

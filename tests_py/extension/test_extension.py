@@ -14,36 +14,10 @@ import pytest
 from flow_signal.embedded import EmbeddedServer, find_bin_dir
 from sql.build import ROOT, build, build_extension, read_version
 from tests_py.build.scripts import UNINSTALL, catalog, execute, new_database, run, set_version
-from tests_py.extension.servers import below, configured, extensible_server, relocate
+from tests_py.extension.servers import NOT_MEMBERS, below, configured, extensible_server, relocate
+from tests_sql.upgrade.releases import CONTENTS, DATA
 
 VERSION = read_version(ROOT)
-
-NOT_MEMBERS = """
-SELECT o.identity
-FROM (
-    SELECT 'pg_class'::regclass, oid, relnamespace, relname FROM pg_class WHERE relkind IN ('r', 'v')
-    UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace, typname FROM pg_type WHERE typrelid IN (
-        SELECT oid FROM pg_class WHERE relkind = 'c'
-    )
-    UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace, proname FROM pg_proc
-    UNION ALL SELECT 'pg_namespace'::regclass, oid, oid, nspname FROM pg_namespace
-) AS o (class, oid, schema, identity)
-WHERE o.schema::regnamespace::text ~ '^flow_signal' AND NOT EXISTS (
-    SELECT FROM pg_depend AS d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e'
-)
-"""
-
-DATA = """
-SELECT flow_signal_v1.register_waiter(md5('run')::uuid, 'waits', 'go');
-SELECT flow_signal_v1.register_waiter(md5('run')::uuid, 'done', 'stop');
-SELECT flow_signal_v1.deliver_signal(md5('run')::uuid, 'stop', '{"a" : 1}');
-SELECT flow_signal_v1.deliver_signal(md5('run')::uuid, 'later', '2', p_buffer_until => now() + interval '1 day');
-"""
-CONTENTS = """
-SELECT w::text FROM flow_signal.flow_signal_waiters AS w
-UNION ALL SELECT b::text FROM flow_signal.flow_signal_buffered_signals AS b
-ORDER BY 1
-"""
 
 
 def test_it_makes_what_the_script_makes(extended: str, extensible: EmbeddedServer) -> None:
@@ -72,7 +46,7 @@ def test_it_says_nothing_while_it_is_made(plain_database: str) -> None:
 def test_data_survives_dump_and_restore(extended: str, extensible: EmbeddedServer, tmp_path: Path, format: str) -> None:
     execute(extended, DATA)
     contents = execute(extended, CONTENTS)
-    assert len(contents) == 3
+    assert len(contents) == 250
     file = tmp_path / "dump"
     programs = extensible.bin_dir
     subprocess.run([programs / "pg_dump", "-d", extended, f"--format={format}", "-f", file], check=True)
@@ -84,7 +58,7 @@ def test_data_survives_dump_and_restore(extended: str, extensible: EmbeddedServe
         assert execute(restored, CONTENTS) == contents
         assert catalog(restored) == catalog(extended)
         assert execute(restored, NOT_MEMBERS) == []
-        assert execute(restored, "SELECT (flow_signal_v1.deliver_signal(md5('run')::uuid, 'go')).status") == [
+        assert execute(restored, "SELECT (flow_signal_v1.deliver_signal(md5('1')::uuid, 'go')).status") == [
             ("delivered",)
         ]
 

@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from flow_signal.embedded import EmbeddedServer
-from sql.build import ROOT, build
+from sql.build import ROOT, build, build_extension
 from tests_py.build.scripts import catalog, execute, new_database, run
-from tests_sql.upgrade.releases import DATA, releases
+from tests_py.extension.servers import NOT_MEMBERS, add_files
+from tests_sql.upgrade.releases import CONTENTS, DATA, releases
 from tools.server import temporary_files
 
-CONTENTS = """
-SELECT to_jsonb(w) FROM flow_signal.flow_signal_waiters AS w
-UNION ALL SELECT to_jsonb(b) FROM flow_signal.flow_signal_buffered_signals AS b
-ORDER BY 1
-"""
 OLDEST, NEWEST = 14, 18
 ACCOUNT = "nobody" if os.geteuid() == 0 else None
 
@@ -123,16 +119,17 @@ def folder() -> Iterator[Path]:
 @pytest.mark.skipif(
     not all(programs(major).exists() for major in (OLDEST, NEWEST)), reason="make upgrade-check fetches both versions"
 )
-def test_moved_to_another_major_version(release: str, folder: Path) -> None:
+@pytest.mark.parametrize("extension", [False, True])
+def test_moved_to_another_major_version(folder: Path, extension: bool) -> None:
     for major in (OLDEST, NEWEST):
         shutil.copytree(programs(major), folder / f"{major}")
+        add_files(folder / f"{major}/share/extension", build_extension())
     old, new = (folder / f"{major}/bin" for major in (OLDEST, NEWEST))
     old_data, new_data = folder / "old", folder / "new"
     with EmbeddedServer(bin_dir=old, data_dir=owned(old_data)) as server:
         execute(server.conninfo(), "CREATE DATABASE app")
-        run(release, server.conninfo("app"))
+        run("CREATE EXTENSION flow_signal" if extension else build(), server.conninfo("app"))
         execute(server.conninfo("app"), DATA)
-        run(build(), server.conninfo("app"))
         contents = execute(server.conninfo("app"), CONTENTS)
     with EmbeddedServer(bin_dir=new, data_dir=owned(new_data)):
         pass
@@ -146,7 +143,10 @@ def test_moved_to_another_major_version(release: str, folder: Path) -> None:
         moved = server.conninfo("app")
         assert catalog(moved) == catalog(fresh)
         assert execute(moved, CONTENTS) == contents
-        assert len(run(build(), moved)) == 1
+        if extension:
+            assert execute(moved, NOT_MEMBERS) == []
+        else:
+            assert len(run(build(), moved)) == 1
 
 
 def owned(folder: Path) -> Path:

@@ -39,6 +39,13 @@ FROM generate_series(1, 50) AS r;
 """
 """Calls that every release answers: lines with each kind of waiter, and buffered signals."""
 
+CONTENTS = """
+SELECT to_jsonb(w) FROM flow_signal.flow_signal_waiters AS w
+UNION ALL SELECT to_jsonb(b) FROM flow_signal.flow_signal_buffered_signals AS b
+ORDER BY 1
+"""
+"""The 250 rows that they leave."""
+
 
 def releases() -> dict[str, str]:
     """The installation script of each release."""
