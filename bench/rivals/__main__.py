@@ -1,9 +1,9 @@
 """Measure flow-signal beside its rivals and write docs/performance.md.
 
-python -m bench.rivals [--full | --report]
+python -m bench.rivals [--full | --report | --work WORK ...]
 
 The quick form takes some five minutes, the full one some hours. Every figure is kept in bench/rivals/figures.json;
---report builds the page from there without measuring.
+--report builds the page from there without measuring. --work measures little and writes nothing: for who tunes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,57 +81,92 @@ FIGURES = ROOT / "bench/rivals/figures.json"
 PAGE = ROOT / "docs/performance.md"
 
 
-class Progress:
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        print(f"{time.monotonic() - self.began:6.0f} s  {text}", flush=True)
+BEGAN = time.monotonic()
 
 
-def take(site: Site, form: Form, full: bool, progress: Progress) -> Figures:
-    figures = Figures(machine=describe(Database(site.server, "postgres")), full=full)
-    progress("install the contenders")
-    databases = {contender.name: site.create(contender.name) for contender in CONTENDERS}
-    for contender in CONTENDERS:
-        contender.install(databases[contender.name])
+def progress(text: str) -> None:
+    print(f"{time.monotonic() - BEGAN:6.0f} s  {text}", flush=True)
 
-    for work, condition, chosen in form.cells:
-        contenders = [contender for contender in chosen if work in contender.jobs]
-        readings, errors = measure(
-            site, databases, contenders, work, condition, rounds=form.rounds, seconds=form.seconds
+
+class Measurement:
+    """The stages of a measurement; each adds to the figures."""
+
+    def __init__(self, site: Site, form: Form, figures: Figures) -> None:
+        self.site = site
+        self.form = form
+        self.figures = figures
+        progress("install the contenders")
+        self.databases = {contender.name: site.create(contender.name) for contender in CONTENDERS}
+        for contender in CONTENDERS:
+            contender.install(self.databases[contender.name])
+
+    def copy(self) -> AbstractContextManager[Database]:
+        return self.site.copy(self.databases[FLOW_SIGNAL.name])
+
+    def calls(self) -> None:
+        form = self.form
+        for work, condition, chosen in form.cells:
+            progress(f"{work.title}: {report.in_words(condition)}")
+            contenders = [contender for contender in chosen if work in contender.jobs]
+            readings, errors = measure(
+                self.site, self.databases, contenders, work, condition, rounds=form.rounds, seconds=form.seconds
+            )
+            self.figures.readings += readings
+            self.figures.errors += errors
+            for contender in contenders:
+                taken = [reading for reading in readings if reading.contender == contender.name]
+                rate, cpu = (report.spread([getattr(r, value) for r in taken]) for value in ("rate", "cpu"))
+                print(f"{'':10}{contender.label:24} {rate:26} a second, server CPU {cpu} us", flush=True)
+            for error in errors:
+                print(f"{'':10}{error}", flush=True)
+
+    def wakes(self) -> None:
+        progress("wake-ups")
+        with ExitStack() as stack:
+            copies = {
+                contender.name: stack.enter_context(self.site.copy(self.databases[contender.name]))
+                for contender in (FLOW_SIGNAL, DBOS_SEND, ABSURD)
+            }
+            self.figures.wakes = asyncio.run(wake.measure(copies, self.form.rounds, self.form.wakes))
+
+    def sizes(self) -> None:
+        progress("a run of 100,000 waiters")
+        with self.copy() as database:
+            times = deliver_times(database.conninfo(), calls=1000)
+        self.figures.run_size = {
+            kind: [round(percentile(seconds, percent) * 1e6, 1) for percent in (50, 99)]
+            for kind, seconds in times.items()
+        }
+        progress(f"tables of up to {max(self.form.sizes):,} rows")
+        self.figures.sizes = growth.deliver_by_size(
+            self.site,
+            self.databases,
+            (FLOW_SIGNAL, BARE_TABLE),
+            self.form.sizes,
+            rounds=self.form.rounds,
+            calls=1000,
         )
-        figures.readings += readings
-        figures.errors += errors
-        progress(f"{work.title}: {report.in_words(condition)}")
-        for contender in contenders:
-            rates = [reading.rate for reading in readings if reading.contender == contender.name]
-            print(f"{'':10}{contender.label:24} {report.spread(rates)} a second", flush=True)
-        for error in errors:
-            print(f"{'':10}{error}", flush=True)
 
-    progress("wake-ups")
-    with ExitStack() as stack:
-        copies = {c.name: stack.enter_context(site.copy(databases[c.name])) for c in (FLOW_SIGNAL, DBOS_SEND, ABSURD)}
-        figures.wakes = asyncio.run(wake.measure(copies, form.rounds, form.wakes))
-    progress("a run of 100,000 waiters")
-    with site.copy(databases[FLOW_SIGNAL.name]) as database:
-        times = deliver_times(database.conninfo(), calls=1000)
-    figures.run_size = {
-        kind: [round(percentile(seconds, percent) * 1e6, 1) for percent in (50, 99)] for kind, seconds in times.items()
-    }
-    progress(f"tables of up to {max(form.sizes):,} rows")
-    growing = [FLOW_SIGNAL, BARE_TABLE]
-    figures.sizes = growth.deliver_by_size(site, databases, growing, form.sizes, rounds=form.rounds, calls=1000)
-    progress(f"churn of {form.churn_steps * form.churn * BASE.clients:,} lifecycles")
-    with site.copy(databases[FLOW_SIGNAL.name]) as database:
-        figures.churn = growth.churn(site, database, FLOW_SIGNAL, steps=form.churn_steps, calls=form.churn)
-    progress("churn under an old snapshot")
-    with site.copy(databases[FLOW_SIGNAL.name]) as database:
-        figures.snapshot_churn = growth.churn(
-            site, database, FLOW_SIGNAL, steps=form.churn_steps, calls=form.churn // 5, snapshot=True
-        )
-    return figures
+    def churn(self) -> None:
+        steps, calls = self.form.churn_steps, self.form.churn
+        progress(f"churn of {steps * calls * BASE.clients:,} lifecycles")
+        with self.copy() as database:
+            self.figures.churn = growth.churn(self.site, database, FLOW_SIGNAL, steps=steps, calls=calls)
+        progress("churn under an old snapshot")
+        with self.copy() as database:
+            self.figures.snapshot_churn = growth.churn(
+                self.site, database, FLOW_SIGNAL, steps=steps, calls=calls // 5, snapshot=True
+            )
+
+
+@contextmanager
+def start_site() -> Iterator[Site]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # In a folder that is named, the server flushes.
+        EmbeddedServer(data_dir=Path(folder) / "data", settings=settings()) as server,
+    ):
+        yield Site(server)
 
 
 def main() -> None:
@@ -139,18 +174,22 @@ def main() -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--full", action="store_true", help="all that is measured, in some hours")
     choice.add_argument("--report", action="store_true", help="only build the page from the figures that were kept")
+    choice.add_argument("--work", nargs="+", metavar="WORK", help="only print what is measured of this: deliver, ...")
     options = parser.parse_args()
-    progress = Progress()
-    if options.report:
-        figures = Figures.load(FIGURES)
-    else:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            # In a folder that is named, the server flushes.
-            EmbeddedServer(data_dir=Path(folder) / "data", settings=settings()) as server,
-        ):
-            figures = take(Site(server), FULL if options.full else QUICK, options.full, progress)
-        figures.save(FIGURES)
+    if options.work:
+        works = [Work[name.upper()] for name in options.work]
+        cells = [(work, condition, CONTENDERS) for work in works for condition in (BASE, UNPREPARED)]
+        with start_site() as site:
+            Measurement(site, replace(QUICK, cells=cells), Figures(machine=describe(site), full=False)).calls()
+        return
+    if not options.report:
+        with start_site() as site:
+            figures = Figures(machine=describe(site), full=options.full)
+            measurement = Measurement(site, FULL if options.full else QUICK, figures)
+            for stage in (measurement.calls, measurement.wakes, measurement.sizes, measurement.churn):
+                stage()
+                figures.save(FIGURES)
+    figures = Figures.load(FIGURES)
     plots.draw(figures, PAGE.parent / "images")
     PAGE.write_text(report.build(figures))
     progress(f"written: {PAGE.relative_to(ROOT)}")

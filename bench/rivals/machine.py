@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.rivals.site import Database, settings
+from bench.rivals.site import Site, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,8 +34,8 @@ class Machine:
     packages: dict[str, str]
 
 
-def describe(postgres: Database) -> Machine:
-    [(server_version,)] = postgres.execute("SHOW server_version")
+def describe(site: Site) -> Machine:
+    [(server_version,)] = site.postgres.execute("SHOW server_version")
     return Machine(
         day=time.strftime("%Y-%m-%d"),
         commit=commit(),

@@ -65,8 +65,8 @@ class Site:
     def __init__(self, server: EmbeddedServer) -> None:
         self.server = server
         self._numbers = count(1)
-        self._postgres = Database(server, "postgres")
-        self._postgres.execute(f"CREATE ROLE {ROLE} LOGIN")
+        self.postgres = Database(server, "postgres")
+        self.postgres.execute(f"CREATE ROLE {ROLE} LOGIN")
 
     @property
     def pgbench(self) -> Path:
@@ -74,7 +74,7 @@ class Site:
 
     def create(self, name: str) -> Database:
         """A database with the tables of the load driver."""
-        self._postgres.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+        self.postgres.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
         database = Database(self.server, name)
         database.execute(SCHEMA)
         return database
@@ -83,6 +83,6 @@ class Site:
     def copy(self, database: Database) -> Iterator[Database]:
         """A copy of the database for the time of a block."""
         name = f"copy_{next(self._numbers)}"
-        self._postgres.execute(f"CREATE DATABASE {name} TEMPLATE {database.name} OWNER {ROLE}")
+        self.postgres.execute(f"CREATE DATABASE {name} TEMPLATE {database.name} OWNER {ROLE}")
         yield Database(self.server, name)
-        self._postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        self.postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
