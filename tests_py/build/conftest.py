@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flow_signal.embedded import EmbeddedServer
-from sql.build import ROOT
-from tests_py.build.scripts import new_database
+from tests_py.build.scripts import copy_sources, new_database
 
 
 @pytest.fixture
@@ -21,6 +19,4 @@ def empty_database(server: EmbeddedServer) -> Iterator[str]:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "sql", tmp_path / "sql")
-    return tmp_path
+    return copy_sources(tmp_path)

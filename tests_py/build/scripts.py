@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,13 @@ def execute(conninfo: str, statement: str) -> list[tuple[Any, ...]]:
 def catalog(conninfo: str) -> list[tuple[str, str, str]]:
     """Every fact about flow-signal in the catalog: object, fact, value."""
     return execute(conninfo, CATALOG)
+
+
+def copy_sources(folder: Path) -> Path:
+    """Copy what the script is built from, to be changed."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copytree(ROOT / "sql", folder / "sql")
+    return folder
 
 
 def set_version(sources: Path, version: str) -> None:

@@ -176,28 +176,16 @@ def test_who_does_not_own_it_cannot_drop_it(own_server: EmbeddedServer, installe
     run(UNINSTALL, installed)
 
 
-def test_an_installer_without_superuser_removes_what_it_installed(own_server: EmbeddedServer) -> None:
-    with psycopg.connect(own_server.conninfo(), autocommit=True) as admin:
-        admin.execute("CREATE ROLE installer LOGIN CREATEROLE CREATEDB")
-        admin.execute("CREATE DATABASE installers OWNER installer")
-        conninfo = own_server.conninfo("installers", user="installer")
-        run(build(), conninfo)
-        run(UNINSTALL, conninfo)
-        assert left_of(conninfo) == []
-        admin.execute("DROP DATABASE installers")
-        admin.execute("DROP ROLE installer")
-
-
-def test_an_installer_without_roles_removes_what_it_installed(own_server: EmbeddedServer) -> None:
-    with psycopg.connect(own_server.conninfo(), autocommit=True) as admin:
-        admin.execute("CREATE ROLE installer LOGIN")
-        admin.execute("CREATE DATABASE installers OWNER installer")
-        conninfo = own_server.conninfo("installers", user="installer")
-        run(build(), conninfo)
-        run(UNINSTALL, conninfo)
-        assert left_of(conninfo) == []
-        admin.execute("DROP DATABASE installers")
-        admin.execute("DROP ROLE installer")
+@pytest.mark.parametrize("power", ["CREATEROLE", "NOCREATEROLE"])
+def test_an_installer_without_superuser_removes_what_it_installed(own_server: EmbeddedServer, power: str) -> None:
+    execute(own_server.conninfo(), f"CREATE ROLE installer LOGIN {power}")
+    execute(own_server.conninfo(), "CREATE DATABASE installers OWNER installer")
+    conninfo = own_server.conninfo("installers", user="installer")
+    run(build(), conninfo)
+    run(UNINSTALL, conninfo)
+    assert left_of(conninfo) == []
+    execute(own_server.conninfo(), "DROP DATABASE installers")
+    execute(own_server.conninfo(), "DROP ROLE installer")
 
 
 def test_a_schema_of_that_name_that_is_not_ours_stays(own_server: EmbeddedServer) -> None:

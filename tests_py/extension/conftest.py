@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flow_signal.embedded import EmbeddedServer, find_bin_dir
-from sql.build import ROOT, build_extension
-from tests_py.build.scripts import new_database, run
+from sql.build import build_extension
+from tests_py.build.scripts import copy_sources, new_database, run
 from tests_py.extension.servers import extensible_server
 
 
@@ -46,6 +46,4 @@ def extended(plain_database: str) -> str:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "sql", tmp_path / "sql")
-    return tmp_path
+    return copy_sources(tmp_path)
