@@ -24,6 +24,13 @@ def own_server() -> Iterator[EmbeddedServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _no_roles_left(own_server: EmbeddedServer) -> Iterator[None]:
+    yield
+    roles = ", ".join(f"flow_signal_{role}" for role in ROLES)
+    execute(own_server.conninfo(), f"DROP ROLE IF EXISTS {roles}")
+
+
 @pytest.fixture
 def installed(own_server: EmbeddedServer) -> Iterator[str]:
     with new_database(own_server) as conninfo:
