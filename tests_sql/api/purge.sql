@@ -1,6 +1,6 @@
 -- purge deletes what was over before an instant, up to a limit, and nothing that is live.
 BEGIN;
-SELECT plan(55);
+SELECT plan(62);
 \ir ../helpers.psql
 
 SELECT is(
@@ -168,6 +168,16 @@ SELECT is(flow_signal_v1.purge('2020-01-01', 1), 1::bigint, 'at most one');
 SELECT is(flow_signal_v1.purge('2020-01-01', 5), 5::bigint, 'at most five');
 SELECT is(flow_signal_v1.purge('2020-01-01', 100000), 3::bigint, 'the rest');
 SELECT is(pg_temp.purge_all('2022-01-01', 3), 8::bigint, 'three by three until none is left');
+
+-- Where the session's last call found the first is only a hint.
+SELECT is(
+    concat_ws(
+        ' ', set_config('flow_signal.purge_block', h.hint, true),
+        pg_temp.register('hinted', 'late', 'yesterday'), flow_signal_v1.purge('9999-12-31')
+    ),
+    h.hint || ' expired 1', format('with "%s" for a hint', h.hint)
+)
+FROM (VALUES (''), ('0'), ('9999999999'), ('-1'), ('1e3'), (' '), (repeat('9', 20))) AS h (hint);
 
 -- what is refused
 SELECT is(pg_temp.refusal(r.call), r.refusal, r.call)

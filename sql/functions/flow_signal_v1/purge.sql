@@ -22,9 +22,11 @@ DECLARE
     v_to bigint;
     v_step bigint := 1::bigint;
     v_step_began timestamptz := v_began;
-    v_now timestamptz;
-    v_found bigint;
+    v_after tid;
+    v_end tid;
+    v_found tid [];
     v_deleted bigint := 0::bigint;
+    v_now timestamptz;
 BEGIN
     IF p_settled_before IS NULL THEN
         PERFORM flow_signal.refuse_null('purge time');
@@ -43,45 +45,63 @@ BEGIN
     v_blocks := v_waiter_blocks
         + pg_relation_size('flow_signal.flow_signal_buffered_signals') / v_block_size;
     v_unseen := v_blocks;
-    -- Anywhere, so that what earlier calls have emptied is not read again each time.
-    v_to := floor(random() * v_blocks)::bigint;
+    -- Where the session's last call found the first; else anywhere. What that call has emptied is
+    -- read once more, while it is in memory, which leaves notes for all who read it later.
+    v_to := coalesce(
+        substring(current_setting('flow_signal.purge_block', true) from '^[0-9]{1,10}$')::bigint,
+        floor(random() * v_blocks)::bigint
+    );
 
     WHILE v_unseen > 0 LOOP
         v_from := v_to % v_blocks;
-        -- Who holds a row keeps it from being deleted, not us from going on: nobody's answer
-        -- depends on a row that stays, and the next call finds it.
         IF v_from < v_waiter_blocks THEN
             v_to := least(v_from + v_step, v_waiter_blocks);
-            DELETE FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.ctid = ANY(ARRAY(
-                SELECT s.ctid
-                FROM flow_signal.flow_signal_waiters AS s
-                WHERE s.ctid >= format('(%s,0)', v_from)::tid
-                    AND s.ctid < format('(%s,0)', v_to)::tid
-                    AND coalesce(s.delivered_at, s.expired_at, s.expires_at) < v_before
-                LIMIT p_limit - v_deleted
-                FOR UPDATE SKIP LOCKED
-            ));
+            v_after := format('(%s,0)', v_from)::tid;
+            v_end := format('(%s,0)', v_to)::tid;
         ELSE
             v_to := least(v_from + v_step, v_blocks);
-            DELETE FROM flow_signal.flow_signal_buffered_signals AS b
-            WHERE b.ctid = ANY(ARRAY(
-                SELECT s.ctid
-                FROM flow_signal.flow_signal_buffered_signals AS s
-                WHERE s.ctid >= format('(%s,0)', v_from - v_waiter_blocks)::tid
-                    AND s.ctid < format('(%s,0)', v_to - v_waiter_blocks)::tid
-                    AND s.buffered_until < v_before
-                LIMIT p_limit - v_deleted
-                FOR UPDATE SKIP LOCKED
-            ));
+            v_after := format('(%s,0)', v_from - v_waiter_blocks)::tid;
+            v_end := format('(%s,0)', v_to - v_waiter_blocks)::tid;
         END IF;
-        GET DIAGNOSTICS v_found = ROW_COUNT;
-        v_deleted := v_deleted + v_found;
+        -- A hundred rows at a time, because each may have a megabyte of payload. Who holds a row
+        -- only keeps it from being deleted: nobody's answer depends on that, and another call
+        -- finds it.
+        LOOP
+            IF v_from < v_waiter_blocks THEN
+                v_found := ARRAY(
+                    SELECT w.ctid
+                    FROM flow_signal.flow_signal_waiters AS w
+                    WHERE w.ctid > v_after
+                        AND w.ctid < v_end
+                        AND coalesce(w.delivered_at, w.expired_at, w.expires_at) < v_before
+                    LIMIT least(p_limit - v_deleted, 100)
+                    FOR UPDATE SKIP LOCKED
+                );
+                DELETE FROM flow_signal.flow_signal_waiters AS w WHERE w.ctid = ANY(v_found);
+            ELSE
+                v_found := ARRAY(
+                    SELECT b.ctid
+                    FROM flow_signal.flow_signal_buffered_signals AS b
+                    WHERE b.ctid > v_after AND b.ctid < v_end AND b.buffered_until < v_before
+                    LIMIT least(p_limit - v_deleted, 100)
+                    FOR UPDATE SKIP LOCKED
+                );
+                DELETE FROM flow_signal.flow_signal_buffered_signals AS b
+                WHERE b.ctid = ANY(v_found);
+            END IF;
+            IF v_deleted = 0 AND cardinality(v_found) > 0 THEN
+                PERFORM set_config('flow_signal.purge_block', v_from::text, false);
+            END IF;
+            v_deleted := v_deleted + cardinality(v_found);
+            v_now := clock_timestamp();
+            IF v_deleted = p_limit
+                OR v_deleted > 0 AND v_now > v_began + interval '250 milliseconds' THEN
+                RETURN v_deleted;
+            END IF;
+            EXIT WHEN cardinality(v_found) < 100;
+            v_after := v_found[100];
+        END LOOP;
         v_unseen := v_unseen - (v_to - v_from);
-
-        v_now := clock_timestamp();
-        EXIT WHEN v_deleted = p_limit
-            OR v_deleted > 0 AND v_now > v_began + interval '250 milliseconds';
         v_step := CASE
             WHEN v_now < v_step_began + interval '5 milliseconds' THEN v_step * 2
             ELSE greatest(v_step / 2, 1)
