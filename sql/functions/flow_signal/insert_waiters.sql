@@ -9,7 +9,6 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
-SET lock_timeout = '10ms'
 AS $function$
 DECLARE
     v_heads integer;
@@ -64,9 +63,7 @@ BEGIN
     END LOOP;
     RETURN true;
 EXCEPTION
-    -- A step waits already; or somebody holds what we need: to wait for one step while we hold
-    -- another could be a deadlock.
-    WHEN serialization_failure OR unique_violation OR lock_not_available THEN
+    WHEN serialization_failure OR unique_violation THEN
         RETURN false;
 END
 $function$;
@@ -74,5 +71,5 @@ REVOKE ALL ON FUNCTION flow_signal.insert_waiters(
     flow_signal.flow_signal_waiters[]
 ) FROM public;
 COMMENT ON FUNCTION flow_signal.insert_waiters(flow_signal.flow_signal_waiters[]) IS
-'Puts waiters in their lines, those that wait before buffered signals, if all steps are new '
-'and nobody is in the way; else does nothing and returns false. A NULL among them is nobody.';
+'Puts waiters in their lines, those that wait before buffered signals, if all steps are new; '
+'else does nothing and returns false. The caller holds the steps. A NULL is nobody.';

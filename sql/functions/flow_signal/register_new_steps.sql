@@ -1,16 +1,21 @@
--- locks: the lines, in the order of (run_id, signal_name); none if it returns false
+-- locks: run after run, the keys of the steps and their lines; none if it returns NULL
 CREATE OR REPLACE FUNCTION flow_signal.register_new_steps(
     p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[],
-    p_created_at timestamptz[], p_wake_channel text, p_queue text
+    p_wake_channel text, p_queue text, p_held boolean
 )
-RETURNS boolean
+RETURNS timestamptz[]
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET lock_timeout = '10ms'
 AS $function$
 DECLARE
+    v_now CONSTANT timestamptz := clock_timestamp();
+    -- an instant for each, so that they keep their order
+    v_created_at CONSTANT timestamptz[] := ARRAY(
+        SELECT v_now + n * interval '1 microsecond'
+        FROM generate_series(1, cardinality(p_run_ids)) AS n
+    );
     v_heads integer;
     v_others integer;
 BEGIN
@@ -21,7 +26,7 @@ BEGIN
     SELECT DISTINCT ON (s.run_id, s.signal_name COLLATE "C")
         s.run_id, s.step_key, s.signal_name, 'head', s.created_at, s.expires_at,
         CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
-    FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, p_created_at)
+    FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
         AS s (run_id, step_key, signal_name, expires_at, created_at)
     ORDER BY s.run_id, s.signal_name COLLATE "C", s.created_at
     ON CONFLICT (run_id, signal_name) WHERE place = 'head' DO UPDATE
@@ -30,9 +35,11 @@ BEGIN
     GET DIAGNOSTICS v_heads = ROW_COUNT;
 
     IF v_heads < cardinality(p_run_ids) THEN
-        IF EXISTS (
+        IF NOT p_held THEN
+            PERFORM flow_signal.start_over('a key would be locked after its line');
+        ELSIF EXISTS (
             SELECT
-            FROM unnest(p_run_ids, p_signal_names, p_created_at)
+            FROM unnest(p_run_ids, p_signal_names, v_created_at)
                 AS s (run_id, signal_name, created_at)
             WHERE s.created_at < greatest((
                 SELECT w.created_at
@@ -67,7 +74,7 @@ BEGIN
         SELECT
             s.run_id, s.step_key, s.signal_name, 'waiting', s.created_at, s.expires_at,
             CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, p_created_at)
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
             AS s (run_id, step_key, signal_name, expires_at, created_at)
         ON CONFLICT (run_id, step_key) DO NOTHING;
         GET DIAGNOSTICS v_others = ROW_COUNT;
@@ -76,19 +83,19 @@ BEGIN
         END IF;
     END IF;
 
-    RETURN true;
+    RETURN v_created_at;
 EXCEPTION
-    -- A step waits already where its line has no head; or somebody holds what we need: to wait
-    -- for one step while we hold another could be a deadlock.
-    WHEN serialization_failure OR unique_violation OR lock_not_available THEN
-        RETURN false;
+    -- The second is a step that waits already, where its line has no head.
+    WHEN serialization_failure OR unique_violation THEN
+        RETURN NULL;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.register_new_steps(
-    uuid[], text[], text[], timestamptz[], timestamptz[], text, text
+    uuid[], text[], text[], timestamptz[], text, text, boolean
 ) FROM public;
 COMMENT ON FUNCTION flow_signal.register_new_steps(
-    uuid[], text[], text[], timestamptz[], timestamptz[], text, text
+    uuid[], text[], text[], timestamptz[], text, text, boolean
 ) IS
-'Registers steps if all are new and nobody is in the way; else does nothing and returns '
-'false.';
+'Registers steps that are all new and returns their created_at; NULL, with nothing done, if '
+'one of them waits already. Unless p_held says that hold_steps has all locks, each step must '
+'be the first of its line, and its run occur once.';

@@ -93,6 +93,13 @@ BEGIN
     END LOOP;
 
     LOOP
+        IF NOT p_dry_run THEN
+            PERFORM flow_signal.hold_steps(
+                array_agg(s.run_id), array_agg(s.step_key), array_agg(s.signal_name)
+            )
+            FROM unnest(v_waiters) AS s
+            WHERE s.run_id IS NOT NULL;
+        END IF;
         FOR v_row IN
             SELECT
                 s.n,
@@ -122,12 +129,6 @@ BEGIN
             v_details[v_row.n] := v_row.conflict;
         END LOOP;
         EXIT WHEN p_dry_run OR flow_signal.insert_waiters(v_waiters);
-
-        PERFORM flow_signal.hold_steps(
-            array_agg(s.run_id), array_agg(s.step_key), array_agg(s.signal_name)
-        )
-        FROM unnest(v_waiters) AS s
-        WHERE s.run_id IS NOT NULL;
     END LOOP;
 
     RETURN QUERY

@@ -1,5 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 22023 0A000 WS001
--- locks: the lines, in the order of (run_id, signal_name); then as register_waiter
+-- locks: run after run, the steps and their lines; then as register_waiter
 CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiters(
     p_run_ids uuid[],
     p_step_keys text[],
@@ -66,16 +66,23 @@ BEGIN
         PERFORM flow_signal.refuse_instant('deadline ' || v_step.n, v_step.expires_at);
     END IF;
 
-    -- An instant for each, so that they keep their order.
-    v_now := clock_timestamp();
-    v_created_at := ARRAY(
-        SELECT v_now + n * interval '1 microsecond'
-        FROM generate_series(1, cardinality(p_run_ids)) AS n
-    );
-    IF NOT flow_signal.register_new_steps(
-        p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at, p_wake_channel, p_queue
+    -- Run after run, the key of a step before its line: who registers one step does likewise.
+    IF cardinality(p_run_ids) = (
+        SELECT count(DISTINCT s.run_id) FROM unnest(p_run_ids) AS s (run_id)
     ) THEN
+        v_created_at := flow_signal.register_new_steps(
+            p_run_ids, p_step_keys, p_signal_names, v_expires_at, p_wake_channel, p_queue,
+            p_held => false
+        );
+    END IF;
+    IF v_created_at IS NULL THEN
         PERFORM flow_signal.hold_steps(p_run_ids, p_step_keys, p_signal_names);
+        v_created_at := flow_signal.register_new_steps(
+            p_run_ids, p_step_keys, p_signal_names, v_expires_at, p_wake_channel, p_queue,
+            p_held => true
+        );
+    END IF;
+    IF v_created_at IS NULL THEN
         RETURN QUERY
         SELECT
             w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
@@ -113,6 +120,7 @@ BEGIN
         FROM unnest(p_run_ids, p_step_keys) AS s (run_id, step_key)
         CROSS JOIN LATERAL flow_signal_v1.get_waiter(s.run_id, s.step_key) AS w;
     ELSE
+        v_now := clock_timestamp();
         RETURN QUERY
         SELECT
             s.run_id, s.step_key, s.signal_name,
