@@ -15,7 +15,7 @@ DECLARE
     v_created_at timestamptz[] := array_fill(
         NULL::timestamptz, ARRAY[cardinality(p_run_ids)]
     );
-    v_place_holders tid[] := '{}';
+    v_place_holders tid[] := '{}'::tid[];
     v_now CONSTANT timestamptz := clock_timestamp();
     v_waiter record;
 BEGIN
@@ -55,7 +55,7 @@ BEGIN
         END IF;
         v_verdicts[v_waiter.n] := (
             'delivered', v_waiter.run_id, v_waiter.step_key, v_waiter.delivered_at, false
-        );
+        )::flow_signal_v1.delivery;
         v_created_at[v_waiter.n] := v_waiter.created_at;
         IF v_waiter.wake_channel IS NOT NULL THEN
             PERFORM pg_notify(v_waiter.wake_channel, v_waiter.run_id || '/' || v_waiter.step_key);

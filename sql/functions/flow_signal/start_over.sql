@@ -8,9 +8,9 @@ AS $function$
 BEGIN
     RAISE EXCEPTION USING
         ERRCODE = '40001',
-        MESSAGE = p_why,
+        MESSAGE = format('%s: begin again', p_why),
         DETAIL = 'no caller sees this: the block that it ends catches it',
-        HINT = 'let go of all locks of the block and begin it again';
+        HINT = 'let go of all locks of the block first';
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.start_over(text) FROM public;
