@@ -11,12 +11,13 @@ import pytest
 
 from flow_signal.embedded import EmbeddedServer
 from flow_signal.migrate import migrate
-from tests_py.concurrency.calls import Call, Run
+from tests_py.concurrency.calls import Call, Run, text_answer
 from tests_py.concurrency.pairs import TABLES
 from tests_py.concurrency.situations import SituatedRun, short
 from tests_py.concurrency.stage import Stage
 
 SETTINGS = {"max_prepared_transactions": "4"}
+LATER_MS = 3_600_000
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,25 @@ def test_a_standby_follows(own_stage: Stage, standby: Stage) -> None:
     step = b.start(run.wait("w", seconds=60))
     a(run.deliver("A"))
     assert step.answer() == "delivered A"
+
+
+def test_a_standby_lists_and_tells_its_health(own_stage: Stage, standby: Stage) -> None:
+    run = Run()
+    a = own_stage.sessions(1)[0]
+    b = standby.sessions(1)[0]
+    a(run.register("w"))
+    a(run.deliver("A"))
+    a(run.deliver("B", "early", buffer_until=own_stage.ahead(LATER_MS)))
+    standby.await_replay(own_stage.written())
+    for column, source, answer in (
+        ("step_key", "list_waiters(p_run_id => %(run)s)", "w"),
+        ("signal_name", "list_buffered_signals(p_run_id => %(run)s)", "early"),
+        ("buffered", "signal_stats WHERE signal_name = 'early'", "1"),
+        ("notify_queue_usage >= 0", "health", "true"),
+    ):
+        query = f"SELECT ({column})::text FROM flow_signal_v1.{source}"
+        assert b(Call(query, {"run": run.id}, text_answer)) == answer
+    assert b(Call("SELECT flow_signal_v1.purge(clock_timestamp())", {}, text_answer)) == "25006"
 
 
 @pytest.mark.parametrize("call", ["register", "deliver", "remove", "claim"])
