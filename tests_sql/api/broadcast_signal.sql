@@ -1,6 +1,6 @@
 -- broadcast_signal reaches everybody who waits for that name, in every run, and nobody else.
 BEGIN;
-SELECT plan(63);
+SELECT plan(64);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_engine;
@@ -43,12 +43,12 @@ SELECT is(
 DO $$ BEGIN PERFORM pg_temp.make_lines(c.copy) FROM (VALUES ('a'), ('b')) AS c (copy); END $$;
 SELECT is(
     pg_temp.register_all(
-        ARRAY['a one', 'a one', 'other', 'other', 'clock', 'clock', 'clock', 'clock'],
-        ARRAY['GO', 'go ', 'x', 'y', 'B', 'ä', 'late', 'a'],
-        ARRAY[NULL, NULL, NULL, NULL, NULL, 'tomorrow', clock_timestamp(), NULL],
-        ARRAY['GO', 'go ', 'stop', 'gö', 'go', 'go', 'go', 'go']
+        ARRAY['a one', 'a one', 'a one', 'other', 'other', 'clock', 'clock', 'clock', 'clock'],
+        ARRAY['GO', 'GO 2', 'go ', 'x', 'y', 'B', 'ä', 'late', 'a'],
+        ARRAY[NULL, NULL, NULL, NULL, NULL, NULL, 'tomorrow', clock_timestamp(), NULL],
+        ARRAY['GO', 'GO', 'go ', 'stop', 'gö', 'go', 'go', 'go', 'go']
     ),
-    '{waiting, waiting, waiting, waiting, waiting, waiting, expired, waiting}',
+    '{waiting, waiting, waiting, waiting, waiting, waiting, waiting, expired, waiting}',
     'others who wait, and one who is late by the clock'
 );
 SELECT is(
@@ -155,7 +155,7 @@ SELECT is(
 )
 FROM (
     VALUES
-    ('%', NULL), ('g%', NULL), ('Go', NULL), (' go', NULL), ('GO', '{delivered GO}'::text []),
+    ('%', NULL), ('g%', NULL), ('Go', NULL), (' go', NULL), ('GO', '{delivered GO, delivered GO 2}'::text []),
     ('go ', '{"delivered go "}'), ('stop', '{delivered x}'), ('gö', '{delivered y}')
 ) AS n (name, outcome);
 SELECT is(
@@ -307,6 +307,11 @@ SELECT is(pg_temp.broadcast('1'), '{delivered s}', 'it still waits');
 
 RESET ROLE;
 SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
+SELECT is_empty(
+    $$SELECT w.step_key, w.due_at
+    FROM flow_signal.flow_signal_waiters AS w WHERE w.queue IS NULL AND w.due_at IS NOT NULL$$,
+    'who has no queue is never due'
+);
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -1,6 +1,6 @@
 -- deliver_signals says of each signal what deliver_signal would, one after another; or nothing.
 BEGIN;
-SELECT plan(157);
+SELECT plan(160);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_sender;
@@ -272,6 +272,18 @@ FROM flow_signal_v1.deliver_signals(
     p_run_ids => pg_temp.run_ids('{seq, seq, seq, seq}'), p_signal_names => '{go, go, go, go}',
     p_payloads_json => NULL
 ) WITH ORDINALITY AS d (status, run_id, step_key, delivered_at, replayed, n);
+
+SELECT is(
+    pg_temp.register_all('{alone 1, alone 2, alone 3}', '{s, s, s}', p_queue => 'alone'),
+    '{waiting, waiting, waiting}', 'three lines of one'
+);
+SELECT is(
+    pg_temp.rows_written(format(
+        'deliver_signals(p_run_ids => %L, p_signal_names => %L, p_payloads_json => %L)',
+        pg_temp.run_ids('{alone 3, alone 1, alone 2}'), '{go, go, go}', '{1, 2, 3}'
+    )),
+    3::bigint, 'get three signals: a row is written for each, and nothing else'
+);
 
 -- Optional arrays, and the numbers that array elements have.
 
@@ -547,8 +559,8 @@ FROM (
         'shorten it, or send a hash of it'
     ),
     (
-        'large payload', 'payload', '"' || repeat('🙂', 262144) || '"',
-        E'WS003 payload %1$s of 1048578 bytes is too large\n'
+        'large payload', 'payload', '"' || repeat('x', 1048575) || '"',
+        E'WS003 payload %1$s of 1048577 bytes is too large\n'
         'a payload has at most 1048576 bytes of text\n'
         'store the data elsewhere and send a reference to it'
     ),
@@ -775,6 +787,11 @@ SELECT is_empty(
 
 RESET ROLE;
 SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
+SELECT is_empty(
+    $$SELECT w.step_key, w.due_at
+    FROM flow_signal.flow_signal_waiters AS w WHERE w.queue IS NULL AND w.due_at IS NOT NULL$$,
+    'who has no queue is never due'
+);
 SELECT is_empty(
     $$SELECT w.step_key, w.created_at, w.delivered_at, w.expires_at
     FROM flow_signal.flow_signal_waiters AS w

@@ -1,6 +1,6 @@
 -- register_waiters parks many steps as register_waiter would, one after another; or none.
 BEGIN;
-SELECT plan(212);
+SELECT plan(215);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_engine;
@@ -112,6 +112,28 @@ SELECT results_eq(
     'get_waiter tells the same'
 );
 
+RESET ROLE;
+SELECT is_empty(
+    $$SELECT w.run_id, w.step_key, w.place, w.nth
+    FROM (
+        SELECT
+            w.run_id, w.step_key, w.place,
+            row_number() OVER (PARTITION BY w.run_id, w.signal_name ORDER BY w.created_at) AS nth
+        FROM flow_signal.flow_signal_waiters AS w
+    ) AS w
+    WHERE w.place <> CASE w.nth WHEN 1 THEN 'head' ELSE 'waiting' END$$,
+    'the first of each line is its head'
+);
+SET LOCAL ROLE flow_signal_engine;
+SELECT is(
+    pg_temp.rows_written(format(
+        'register_waiters(p_run_ids => %L, p_step_keys => %L, p_signal_names => %L)',
+        pg_temp.run_ids('{line 1, line 2, line 1, new 1}'), '{a, a, b, a}',
+        '{go, go, go, signal 1}'
+    )),
+    4::bigint, 'a row is written for each new step, and nothing else'
+);
+
 -- New steps in lines of every kind, two for each: in one batch, a batch for each line, a batch
 -- for each step, and by single calls. They come behind those that wait there.
 
@@ -147,7 +169,7 @@ UNION ALL
 SELECT n.copy, pg_temp.register(n.run, n.step_key)
 FROM (SELECT n.* FROM newcomers AS n WHERE n.copy = 'single calls' ORDER BY n.n OFFSET 0) AS n;
 SELECT is(
-    ROW(count(*), array_agg(DISTINCT s.state))::text, ROW(40, '{waiting}')::text,
+    ROW(count(*), array_agg(DISTINCT s.state))::text, ROW(44, '{waiting}')::text,
     format('%s: the new steps wait', s.copy)
 )
 FROM states AS s
@@ -704,7 +726,7 @@ SELECT is(
 CREATE TEMP TABLE calls ON COMMIT DROP AS
 SELECT format(
     'p_run_ids => %L, p_step_keys => %L, p_signal_names => %L, ',
-    pg_temp.run_ids('{refused 1, refused 2}'), '{s, t}', '{stop, go}'
+    pg_temp.run_ids('{refused 3, refused 4}'), '{s, t}', '{stop, go}'
 ) AS good;
 SELECT is(
     pg_temp.refusal(format('register_waiters(%s)', c.arguments)), c.refusal,
@@ -809,6 +831,11 @@ SELECT is(
 
 RESET ROLE;
 SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
+SELECT is_empty(
+    $$SELECT w.step_key, w.due_at
+    FROM flow_signal.flow_signal_waiters AS w WHERE w.queue IS NULL AND w.due_at IS NOT NULL$$,
+    'who has no queue is never due'
+);
 SELECT is_empty(
     $$SELECT w.step_key, w.created_at, w.delivered_at, w.expires_at
     FROM flow_signal.flow_signal_waiters AS w

@@ -1,6 +1,6 @@
 -- remove_run forgets all waiters and buffered signals of a run, and nothing of other runs.
 BEGIN;
-SELECT plan(67);
+SELECT plan(71);
 \ir ../helpers.psql
 \ir ../lines.psql
 -- What is there of a run, or of all the others.
