@@ -4,7 +4,7 @@ python bench/batches.py [--rounds N] [--waiting N] [--broadcast N]
 
 One connection, each call or batch a transaction of its own, flushed to disk. Single calls are made 1,000 at a time, as
 the batches of 1,000 to which they are compared. The bare table has a primary key and the columns that the statement
-needs; before a round both tables hold the same number of waiting rows, and each round takes others of them at random.
+needs, a second one the columns and indexes of the waiters; before a round both tables hold the same number of waiting rows, and each round takes others of them at random.
 Printed are the rows per second (median and spread of the rounds, contenders in turn), and the server's CPU per row.
 
 The broadcast reaches waiters in as many runs. Printed are its time, the most memory that its server process used, its
@@ -58,6 +58,11 @@ INSERT INTO bare (run_id, step_key, signal_name, created_at)
 SELECT s.run_id, s.step_key, s.signal_name, clock_timestamp()
 FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS s (run_id, step_key, signal_name)
 """
+INDEXED_INSERT = """
+INSERT INTO same_indexes (run_id, step_key, signal_name, place, created_at)
+SELECT s.run_id, s.step_key, s.signal_name, 'head', clock_timestamp()
+FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS s (run_id, step_key, signal_name)
+"""
 BROADCAST = f"""
 SELECT {DELIVERY} FROM flow_signal_v1.broadcast_signal(p_signal_name => 'stop', p_payload_json => '"now"')
 """
@@ -78,6 +83,7 @@ class Bench:
             ) WITH (fillfactor = 70)
             """
         )
+        self.connection.execute("CREATE TABLE same_indexes (LIKE flow_signal.flow_signal_waiters INCLUDING ALL)")
         self.waiting = {"bare": ids(waiting), "waiters": ids(waiting)}
         for step in range(0, waiting, 10_000):
             for table, query in (("bare", BARE_INSERT), ("waiters", REGISTER_MANY)):
@@ -124,6 +130,7 @@ class Bench:
         self.singles("register_waiter", REGISTER, rows, registration())
         for size in (1, 10, 100, 1000):
             self.batches(f"register_waiters of {size}", REGISTER_MANY, size, rows, registration())
+        self.batches("INSERT with the same indexes", INDEXED_INSERT, 1000, rows, registration())
         self.batches("bare INSERT of 1000 rows", BARE_INSERT, 1000, rows, registration())
 
     def report(self) -> None:

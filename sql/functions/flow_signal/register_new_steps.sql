@@ -1,32 +1,26 @@
--- locks: run after run, the keys of the steps and their lines; none if it returns NULL
+-- locks: nothing that its caller does not hold
 CREATE OR REPLACE FUNCTION flow_signal.register_new_steps(
     p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[],
-    p_wake_channel text, p_queue text, p_held boolean
+    p_created_at timestamptz[], p_wake_channel text, p_queue text
 )
-RETURNS timestamptz[]
+RETURNS boolean
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $function$
 DECLARE
-    v_now CONSTANT timestamptz := clock_timestamp();
-    -- an instant for each, so that they keep their order
-    v_created_at CONSTANT timestamptz[] := ARRAY(
-        SELECT v_now + n * interval '1 microsecond'
-        FROM generate_series(1, cardinality(p_run_ids)) AS n
-    );
     v_heads integer;
     v_others integer;
 BEGIN
-    -- The first step of each line becomes its head; where there is one, that is locked instead.
+    -- The first step of each line becomes its head, unless there is one.
     INSERT INTO flow_signal.flow_signal_waiters (
         run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
     )
     SELECT DISTINCT ON (s.run_id, s.signal_name COLLATE "C")
         s.run_id, s.step_key, s.signal_name, 'head', s.created_at, s.expires_at,
         CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
-    FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
+    FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, p_created_at)
         AS s (run_id, step_key, signal_name, expires_at, created_at)
     ORDER BY s.run_id, s.signal_name COLLATE "C", s.created_at
     ON CONFLICT (run_id, signal_name) WHERE place = 'head' DO UPDATE
@@ -35,11 +29,9 @@ BEGIN
     GET DIAGNOSTICS v_heads = ROW_COUNT;
 
     IF v_heads < cardinality(p_run_ids) THEN
-        IF NOT p_held THEN
-            PERFORM flow_signal.start_over('a key would be locked after its line');
-        ELSIF EXISTS (
+        IF EXISTS (
             SELECT
-            FROM unnest(p_run_ids, p_signal_names, v_created_at)
+            FROM unnest(p_run_ids, p_signal_names, p_created_at)
                 AS s (run_id, signal_name, created_at)
             WHERE s.created_at < greatest((
                 SELECT w.created_at
@@ -65,7 +57,7 @@ BEGIN
                 LIMIT 1
             ))
         ) THEN
-            PERFORM flow_signal.start_over('somebody came into a line while we waited for it');
+            PERFORM flow_signal.start_over('somebody came into a line later than these');
         END IF;
         INSERT INTO flow_signal.flow_signal_waiters (
             run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
@@ -74,7 +66,7 @@ BEGIN
         SELECT
             s.run_id, s.step_key, s.signal_name, 'waiting', s.created_at, s.expires_at,
             CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, v_created_at)
+        FROM unnest(p_run_ids, p_step_keys, p_signal_names, p_expires_at, p_created_at)
             AS s (run_id, step_key, signal_name, expires_at, created_at)
         ON CONFLICT (run_id, step_key) DO NOTHING;
         GET DIAGNOSTICS v_others = ROW_COUNT;
@@ -83,19 +75,18 @@ BEGIN
         END IF;
     END IF;
 
-    RETURN v_created_at;
+    RETURN true;
 EXCEPTION
     -- The second is a step that waits already, where its line has no head.
     WHEN serialization_failure OR unique_violation THEN
-        RETURN NULL;
+        RETURN false;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.register_new_steps(
-    uuid[], text[], text[], timestamptz[], text, text, boolean
+    uuid[], text[], text[], timestamptz[], timestamptz[], text, text
 ) FROM public;
 COMMENT ON FUNCTION flow_signal.register_new_steps(
-    uuid[], text[], text[], timestamptz[], text, text, boolean
+    uuid[], text[], text[], timestamptz[], timestamptz[], text, text
 ) IS
-'Registers steps that are all new and returns their created_at; NULL, with nothing done, if '
-'one of them waits already. Unless p_held says that hold_steps has all locks, each step must '
-'be the first of its line, and its run occur once.';
+'Registers steps that are all new; else does nothing and returns false. The caller holds them '
+'by hold_steps.';

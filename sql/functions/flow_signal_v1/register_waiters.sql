@@ -27,6 +27,7 @@ DECLARE
     v_expires_at timestamptz[];
     v_created_at timestamptz[];
     v_step record;
+    v_registered boolean;
     v_taken boolean := false;
     v_now timestamptz;
 BEGIN
@@ -66,23 +67,20 @@ BEGIN
         PERFORM flow_signal.refuse_instant('deadline ' || v_step.n, v_step.expires_at);
     END IF;
 
-    -- Run after run, the key of a step before its line: who registers one step does likewise.
-    IF cardinality(p_run_ids) = (
-        SELECT count(DISTINCT s.run_id) FROM unnest(p_run_ids) AS s (run_id)
-    ) THEN
-        v_created_at := flow_signal.register_new_steps(
-            p_run_ids, p_step_keys, p_signal_names, v_expires_at, p_wake_channel, p_queue,
-            p_held => false
-        );
-    END IF;
-    IF v_created_at IS NULL THEN
+    v_created_at := flow_signal.next_instants(cardinality(p_run_ids));
+    v_registered := flow_signal.register_first_steps(
+        p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at, p_wake_channel,
+        p_queue
+    );
+    IF NOT v_registered THEN
         PERFORM flow_signal.hold_steps(p_run_ids, p_step_keys, p_signal_names);
-        v_created_at := flow_signal.register_new_steps(
-            p_run_ids, p_step_keys, p_signal_names, v_expires_at, p_wake_channel, p_queue,
-            p_held => true
+        v_created_at := flow_signal.next_instants(cardinality(p_run_ids));
+        v_registered := flow_signal.register_new_steps(
+            p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at, p_wake_channel,
+            p_queue
         );
     END IF;
-    IF v_created_at IS NULL THEN
+    IF NOT v_registered THEN
         RETURN QUERY
         SELECT
             w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
