@@ -4,8 +4,8 @@ python bench/batches.py [--rounds N] [--waiting N] [--broadcast N]
 
 One connection, each call or batch a transaction of its own, flushed to disk. Single calls are made 1,000 at a time, as
 the batches of 1,000 to which they are compared. The bare table has a primary key and the columns that the statement
-needs, a second one the columns and indexes of the waiters; before a round both tables hold the same number of waiting rows, and each round takes others of them at random.
-Printed are the rows per second (median and spread of the rounds, contenders in turn), and the server's CPU per row.
+needs, another one the columns and indexes of the waiters. All hold the same number of waiting rows at first, of which each
+round takes others at random. Printed are the rows per second (median and spread of the rounds, contenders in turn), and the server's CPU per row.
 
 The broadcast reaches waiters in as many runs. Printed are its time, the most memory that its server process used, its
 entries in the lock table, and what it does to a sender of other signals meanwhile.
@@ -86,7 +86,7 @@ class Bench:
         self.connection.execute("CREATE TABLE same_indexes (LIKE flow_signal.flow_signal_waiters INCLUDING ALL)")
         self.waiting = {"bare": ids(waiting), "waiters": ids(waiting)}
         for step in range(0, waiting, 10_000):
-            for table, query in (("bare", BARE_INSERT), ("waiters", REGISTER_MANY)):
+            for table, query in (("bare", BARE_INSERT), ("bare", INDEXED_INSERT), ("waiters", REGISTER_MANY)):
                 self.run(query, columns(self.waiting[table][step : step + 10_000], "step", "go"))
         self.connection.execute("VACUUM ANALYZE")
         for runs in self.waiting.values():
