@@ -4,8 +4,9 @@ python bench/batches.py [--rounds N] [--waiting N] [--broadcast N]
 
 One connection, each call or batch a transaction of its own, flushed to disk. Single calls are made 1,000 at a time, as
 the batches of 1,000 to which they are compared. The bare table has a primary key and the columns that the statement
-needs, another one the columns and indexes of the waiters. All hold the same number of waiting rows at first, of which each
-round takes others at random. Printed are the rows per second (median and spread of the rounds, contenders in turn), and the server's CPU per row.
+needs, another one the columns and indexes of the waiters. All hold the same number of waiting rows at first, of which
+each round takes others at random. Printed are the rows per second (median and spread of the rounds, contenders in
+turn), and the server's CPU per row.
 
 The broadcast reaches waiters in as many runs. Printed are its time, the most memory that its server process used, its
 entries in the lock table, and what it does to a sender of other signals meanwhile.
