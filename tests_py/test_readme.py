@@ -52,7 +52,7 @@ def test_sql(environment: dict[str, str], server: EmbeddedServer) -> None:
 
 
 def test_shell(environment: dict[str, str]) -> None:
-    [example] = [text for text in examples("sh") if "flow-signal register" in text]
+    [example] = [text for text in examples("sh") if "uuidgen" in text]
     example = example.replace("$(uuidgen)", "0d9c6f3e-7d0a-4b3c-9a57-0f6f5a1f7a10")
     done = subprocess.run(["bash", "-eu"], input=example, env=environment, check=True, capture_output=True, text=True)
     assert r'"payload_json": "{\"approved\": true}"' in done.stdout
@@ -63,3 +63,18 @@ def test_commands_of_make() -> None:
     commands = re.findall(r"^make (\w+)", "".join(examples("sh")), re.M)
     assert commands == ["demo", "test"]
     assert all(re.search(rf"^{command}:", makefile, re.M) for command in commands)
+
+
+def test_files(environment: dict[str, str], tmp_path: Path) -> None:
+    """The comments behind the two files show a line of each."""
+    [example] = [text for text in examples("sh") if "--from" in text]
+    lines = dict(re.findall(r"--from (\S+\.jsonl).*# (\{.*\})$", example, re.M))
+    assert lines.keys() == {"waiters.jsonl", "signals.jsonl"}
+    for name, line in lines.items():
+        tmp_path.joinpath(name).write_text(line.replace("...", "0d9c6f3e-7d0a-4b3c-9a57-0f6f5a1f7a10"))
+    done = subprocess.run(
+        ["bash", "-eux"], input=example, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert re.search(r"^waiting +1$", done.stdout, re.M)
+    assert re.search(r"^delivered +1$", done.stdout, re.M)
+    assert "all is well" in done.stdout
