@@ -15,6 +15,14 @@ BEGIN
     ) THEN
         RETURN false;
     END IF;
+    -- One of them is enough to see a batch that is only repeated, which shall write nothing.
+    PERFORM
+    FROM flow_signal.flow_signal_waiters AS w
+    WHERE w.run_id = p_run_ids[array_lower(p_run_ids, 1)]
+        AND w.step_key = p_step_keys[array_lower(p_step_keys, 1)] COLLATE "C";
+    IF FOUND THEN
+        RETURN false;
+    END IF;
     INSERT INTO flow_signal.flow_signal_waiters (
         run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
     )
