@@ -204,9 +204,9 @@ def outcome(copy: Batches | Singles, action: Action) -> list[tuple[Any, ...]] | 
         return error.sqlstate
 
 
-@pytest.fixture(scope="module")
-def connection(shared_database: str) -> Iterator[Connection]:
-    with psycopg.connect(shared_database, autocommit=True) as connection:
+@pytest.fixture
+def connection(database: str) -> Iterator[Connection]:
+    with psycopg.connect(database, autocommit=True) as connection:
         yield connection
 
 

@@ -19,7 +19,6 @@ BEGIN
             l.run_id, repeat('-', 257) || l.signal_name, l.signal_name COLLATE "C", 'head',
             timestamptz '-infinity'
         FROM unnest(p_run_ids, p_signal_names) AS l (run_id, signal_name)
-        WHERE l.signal_name IS NOT NULL
         ORDER BY 1, 3
         ON CONFLICT (run_id, signal_name) WHERE place = 'head' DO UPDATE
         SET place = excluded.place
@@ -35,4 +34,4 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal.hold_lines(uuid[], text[]) FROM public;
 COMMENT ON FUNCTION flow_signal.hold_lines(uuid[], text[]) IS
 'hold_line for many lines, which never deadlocks with itself: element n of each array names '
-'line n, NULL none.';
+'line n.';

@@ -16,7 +16,6 @@ SET enable_seqscan = off
 AS $function$
 DECLARE
     v_payload json;
-    v_detail text;
     v_waiter record;
     v_delivered boolean;
     v_verdict flow_signal_v1.delivery;
@@ -36,14 +35,13 @@ BEGIN
     END IF;
     IF p_payload_json IS NOT NULL THEN
         IF octet_length(p_payload_json) > 1048576 THEN
-            PERFORM flow_signal.refuse_payload('payload', p_payload_json, NULL);
+            PERFORM flow_signal.parse_payload('payload', p_payload_json);
         END IF;
         BEGIN
             v_payload := p_payload_json::json;
         EXCEPTION
             WHEN invalid_text_representation THEN
-                GET STACKED DIAGNOSTICS v_detail = PG_EXCEPTION_DETAIL;
-                PERFORM flow_signal.refuse_payload('payload', p_payload_json, v_detail);
+                PERFORM flow_signal.parse_payload('payload', p_payload_json);
         END;
     END IF;
 
