@@ -28,7 +28,7 @@ BEGIN
             payload_json
         )
         SELECT DISTINCT ON (s.run_id, s.signal_name COLLATE "C")
-            s.run_id, repeat('-', 257) || s.signal_name, s.signal_name, 'head', '-infinity',
+            s.run_id, flow_signal.place_holder(s.signal_name), s.signal_name, 'head', '-infinity',
             v_now + s.n * interval '1 microsecond', s.delivery_id, s.payload_json
         FROM unnest(p_run_ids, p_signal_names, p_payloads_json, p_delivery_ids)
             WITH ORDINALITY AS s (run_id, signal_name, payload_json, delivery_id, n)

@@ -7,8 +7,7 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $function$
 DECLARE
-    -- longer than any step key that a caller can have
-    v_place_holder CONSTANT text := repeat('-', 257) || p_signal_name;
+    v_place_holder CONSTANT text := flow_signal.place_holder(p_signal_name);
 BEGIN
     LOOP
         PERFORM

@@ -16,7 +16,7 @@ BEGIN
             run_id, step_key, signal_name, place, created_at
         )
         SELECT DISTINCT
-            l.run_id, repeat('-', 257) || l.signal_name, l.signal_name COLLATE "C", 'head',
+            l.run_id, flow_signal.place_holder(l.signal_name), l.signal_name COLLATE "C", 'head',
             timestamptz '-infinity'
         FROM unnest(p_run_ids, p_signal_names) AS l (run_id, signal_name)
         ORDER BY 1, 3

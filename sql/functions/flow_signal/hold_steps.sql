@@ -30,7 +30,7 @@ BEGIN
                 )
                 SELECT
                     n.run_id,
-                    CASE WHEN n.is_line THEN repeat('-', 257) || n.name ELSE n.name END,
+                    CASE WHEN n.is_line THEN flow_signal.place_holder(n.name) ELSE n.name END,
                     CASE WHEN n.is_line THEN n.name ELSE '' END,
                     CASE WHEN n.is_line THEN 'head' ELSE 'expired' END,
                     '-infinity'
