@@ -5,6 +5,7 @@ CREATE TABLE flow_signal.flow_signal_waiters (
     step_key text COLLATE "C" NOT NULL,
     signal_name text COLLATE "C" NOT NULL,
     place text COLLATE "C" NOT NULL,
+    followed boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
     delivered_at timestamptz,
@@ -66,6 +67,8 @@ COMMENT ON COLUMN flow_signal.flow_signal_waiters.place IS
 'Where the line keeps this waiter: head (at most one, unique), waiting, delivered or '
 'expired. A head keeps this place when it is settled, so that the delivery touches no '
 'index.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.followed IS
+'Of a head: somebody stands behind it, or once stood.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.expires_at IS
 'The deadline; NULL waits for ever.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.expired_at IS

@@ -22,7 +22,7 @@ The answers:
     send: D delivered to, A already delivered to, E expired is, each with the step; B buffered, N not found, R replayed
     claim: as for get, with the step after the state; - for nothing
     WS001: the step holds the payload of another signal
-    !: SQLSTATE 40001, the row has changed since the transaction looked
+    !: SQLSTATE 40001, the row has changed since the transaction looked (the first to come behind a head notes so there)
 
 Why the answers are these:
 * Whoever changes a line, or says something about it that a change could make untrue, holds it until the transaction
@@ -92,10 +92,10 @@ claim   | -  | W     | W     | Wo   | W      | N     | N     | B     | B       |
 # w waits, and nobody else.
 LIVE_HEAD = """
         |    | new | again | away      | hither | send   | id      | keep   | keep id | get | remove | claim | late
-new     | W  | ~W  | ~W    | ~Wo       | ~W     | ~Dw    | ~Dw     | ~Dw    | ~Dw     | W   | ~W     | -     | ~W
+new     | W  | ~W  | ~W    | ~Wo       | ~W     | ~Dw    | ~Dw     | ~Dw    | ~Dw     | W   | ~W     | -     | ~!/W
 again   | W  | ~W  | ~W    | ~Wo       | ~W     | ~Dw    | ~Dw     | ~Dw    | ~Dw     | W   | ~W     | -     | ~!/W
 away    | Wo | ~W  | ~W    | ~Wo       | ~W     | ~N/Dw  | ~N/Dw   | ~B/Dw  | ~B/Dw   | W   | ~Wo/W  | -     | ~!/W
-hither  | W  | ~W  | ~W    | ~Wo       | ~W     | ~Dv/Dw | ~Dv/Dw  | ~Dv/Dw | ~Dv/Dw  | W   | ~W     | -     | ~W
+hither  | W  | ~W  | ~W    | ~Wo       | ~W     | ~Dv/Dw | ~Dv/Dw  | ~Dv/Dw | ~Dv/Dw  | W   | ~W     | -     | ~!/W
 send    | Dw | ~W  | ~DA/W | ~WS001/Wo | ~W     | ~Aw/Dw | ~Aw/Dw  | ~B/Dw  | ~B/Dw   | W   | ~DA/W  | -     | ~!/W
 id      | Dw | ~W  | ~DS/W | ~WS001/Wo | ~W     | ~Aw/Dw | ~RDw/Dw | ~B/Dw  | ~RDw/Dw | W   | ~DS/W  | -     | ~!/W
 keep    | Dw | ~W  | ~DA/W | ~WS001/Wo | ~W     | ~Aw/Dw | ~Aw/Dw  | ~B/Dw  | ~B/Dw   | W   | ~DA/W  | -     | ~!/W
@@ -108,10 +108,10 @@ claim   | -  | W   | W     | Wo        | W      | Dw     | Dw      | Dw     | Dw
 # w has got payload O, and nobody else is there.
 SETTLED_HEAD = """
         |       | new   | again | away      | hither | send   | id     | keep  | keep id | get | remove | claim | late
-new     | W     | ~W    | ~DO   | ~WS001    | ~W     | ~Da/Aw | ~Da/Aw | ~Da/B | ~Da/B   | DO  | ~DO    | -     | ~DO
+new     | W     | ~W    | ~DO   | ~WS001    | ~W     | ~Da/Aw | ~Da/Aw | ~Da/B | ~Da/B   | DO  | ~DO    | -     | ~!/DO
 again   | DO    | W     | DO    | WS001     | W      | Aw     | Aw     | B     | B       | DO  | DO     | DwO   | DO
 away    | WS001 | W     | DO    | WS001     | W      | Aw     | Aw     | B     | B       | DO  | DO     | DwO   | DO
-hither  | W     | ~W    | ~DO   | ~WS001    | ~W     | ~Dv/Aw | ~Dv/Aw | ~Dv/B | ~Dv/B   | DO  | ~DO    | -     | ~DO
+hither  | W     | ~W    | ~DO   | ~WS001    | ~W     | ~Dv/Aw | ~Dv/Aw | ~Dv/B | ~Dv/B   | DO  | ~DO    | -     | ~!/DO
 send    | Aw    | W     | DO    | WS001     | W      | Aw     | Aw     | B     | B       | DO  | DO     | DwO   | DO
 id      | Aw    | ~W    | ~DO   | ~WS001    | ~W     | ~Aw    | ~Aw    | ~B    | ~B      | DO  | ~DO    | -     | ~DO
 keep    | B     | ~DA/W | ~DO   | ~WS001    | ~DA/W  | ~Aw    | ~Aw    | ~B    | ~B      | DO  | ~DO    | -     | ~DO
@@ -172,10 +172,10 @@ claim   | -  | W   | W     | Wo        | W      | Dw     | Dw      | Dw     | Dw
 # w is past its deadline, and a sender has found that; nobody else is there.
 EXPIRED_HEAD = """
         |    | new   | again | away | hither | send   | id     | keep  | keep id | get | remove | claim | late
-new     | W  | ~W    | ~W    | ~Wo  | ~W     | ~Da/Ew | ~Da/Ew | ~Da/B | ~Da/B   | E   | ~E     | -     | ~E
+new     | W  | ~W    | ~W    | ~Wo  | ~W     | ~Da/Ew | ~Da/Ew | ~Da/B | ~Da/B   | E   | ~E     | -     | ~!/E
 again   | W  | ~W    | ~W    | ~Wo  | ~W     | ~Dw/Ew | ~Dw/Ew | ~Dw/B | ~Dw/B   | E   | ~W/E   | -     | ~!/E
 away    | Wo | ~W    | ~W    | ~Wo  | ~W     | ~N/Ew  | ~N/Ew  | ~B    | ~B      | E   | ~Wo/E  | -     | ~!/E
-hither  | W  | ~W    | ~W    | ~Wo  | ~W     | ~Dv/Ew | ~Dv/Ew | ~Dv/B | ~Dv/B   | E   | ~E     | -     | ~E
+hither  | W  | ~W    | ~W    | ~Wo  | ~W     | ~Dv/Ew | ~Dv/Ew | ~Dv/B | ~Dv/B   | E   | ~E     | -     | ~!/E
 send    | Ew | W     | W     | Wo   | W      | Ew     | Ew     | B     | B       | E   | E      | Ew    | E
 id      | Ew | ~W    | ~W    | ~Wo  | ~W     | ~Ew    | ~Ew    | ~B    | ~B      | E   | ~E     | -     | ~E
 keep    | B  | ~DA/W | ~DA/W | ~Wo  | ~DA/W  | ~Ew    | ~Ew    | ~B    | ~B      | E   | ~E     | -     | ~E
@@ -188,10 +188,10 @@ claim   | Ew | ~W    | ~W    | ~Wo  | ~W     | ~Ew    | ~Ew    | ~B    | ~B     
 # w is past its deadline, and nobody has looked since; so the sender that finds it writes that down.
 OVERDUE_HEAD = """
         |    | new   | again | away | hither | send   | id     | keep  | keep id | get | remove | claim | late
-new     | W  | ~W    | ~W    | ~Wo  | ~W     | ~Da/Ew | ~Da/Ew | ~Da/B | ~Da/B   | E   | ~E     | -     | ~E
+new     | W  | ~W    | ~W    | ~Wo  | ~W     | ~Da/Ew | ~Da/Ew | ~Da/B | ~Da/B   | E   | ~E     | -     | ~!/E
 again   | W  | ~W    | ~W    | ~Wo  | ~W     | ~Dw/Ew | ~Dw/Ew | ~Dw/B | ~Dw/B   | E   | ~W/E   | -     | ~!/E
 away    | Wo | ~W    | ~W    | ~Wo  | ~W     | ~N/Ew  | ~N/Ew  | ~B    | ~B      | E   | ~Wo/E  | -     | ~!/E
-hither  | W  | ~W    | ~W    | ~Wo  | ~W     | ~Dv/Ew | ~Dv/Ew | ~Dv/B | ~Dv/B   | E   | ~E     | -     | ~E
+hither  | W  | ~W    | ~W    | ~Wo  | ~W     | ~Dv/Ew | ~Dv/Ew | ~Dv/B | ~Dv/B   | E   | ~E     | -     | ~!/E
 send    | Ew | ~W    | ~W    | ~Wo  | ~W     | ~Ew    | ~Ew    | ~B    | ~B      | E   | ~E     | -     | ~!/E
 id      | Ew | ~W    | ~W    | ~Wo  | ~W     | ~Ew    | ~Ew    | ~B    | ~B      | E   | ~E     | -     | ~!/E
 keep    | B  | ~DA/W | ~DA/W | ~Wo  | ~DA/W  | ~Ew    | ~Ew    | ~B    | ~B      | E   | ~E     | -     | ~!/E

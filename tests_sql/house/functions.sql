@@ -46,7 +46,7 @@ SELECT is_empty(
     FROM functions AS f
     CROSS JOIN unnest(f.proconfig) AS s (setting)
     WHERE s.setting NOT IN (
-        'search_path=pg_catalog, pg_temp', 'enable_seqscan=off', 'enable_hashjoin=off',
+        'search_path=pg_catalog, pg_temp', 'enable_seqscan=off', 'enable_bitmapscan=off', 'enable_hashjoin=off',
         'enable_mergejoin=off', 'enable_sort=off'
     )$$,
     'they set nothing else, but for the planner'

@@ -9,6 +9,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_waiter flow_signal.flow_signal_waiters;
@@ -84,6 +85,7 @@ BEGIN
                     CASE WHEN p_queue IS NOT NULL THEN p_expires_at END, p_wake_channel, p_queue
                 );
             END IF;
+            PERFORM flow_signal.mark_followed(ARRAY[p_run_id], ARRAY[p_signal_name]);
             IF NOT v_settled THEN
                 PERFORM flow_signal.take_buffered_signal(
                     p_run_id, p_step_key, p_signal_name, p_expires_at

@@ -7,11 +7,13 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_verdicts flow_signal_v1.delivery[] := array_fill(
         NULL::flow_signal_v1.delivery, ARRAY[cardinality(p_run_ids)]
     );
+    -- of heads that somebody stands behind
     v_created_at timestamptz[] := array_fill(
         NULL::timestamptz, ARRAY[cardinality(p_run_ids)]
     );
@@ -44,7 +46,7 @@ BEGIN
             AND (w.expires_at IS NULL OR w.expires_at > excluded.delivered_at)
         RETURNING
             w.ctid, w.run_id, w.step_key, w.created_at, w.expires_at, w.delivered_at,
-            w.wake_channel, extract(microseconds FROM w.delivered_at - v_now)::integer AS n
+            w.followed, w.wake_channel, extract(microseconds FROM w.delivered_at - v_now)::integer AS n
     LOOP
         IF v_waiter.created_at = '-infinity' THEN
             v_place_holders := v_place_holders || v_waiter.ctid;
@@ -56,7 +58,9 @@ BEGIN
         v_verdicts[v_waiter.n] := (
             'delivered', v_waiter.run_id, v_waiter.step_key, v_waiter.delivered_at, false
         )::flow_signal_v1.delivery;
-        v_created_at[v_waiter.n] := v_waiter.created_at;
+        IF v_waiter.followed THEN
+            v_created_at[v_waiter.n] := v_waiter.created_at;
+        END IF;
         IF v_waiter.wake_channel IS NOT NULL THEN
             PERFORM pg_notify(v_waiter.wake_channel, v_waiter.run_id || '/' || v_waiter.step_key);
         END IF;
@@ -69,7 +73,7 @@ BEGIN
         FROM unnest(v_verdicts, p_signal_names, v_created_at) AS d (
             status, run_id, step_key, delivered_at, replayed, signal_name, created_at
         )
-        WHERE (d.created_at, d.step_key) > (
+        WHERE d.created_at IS NOT NULL AND (d.created_at, d.step_key) > (
             SELECT o.created_at, o.step_key
             FROM flow_signal.flow_signal_waiters AS o
             WHERE o.run_id = d.run_id

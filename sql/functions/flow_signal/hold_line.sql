@@ -5,6 +5,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_place_holder CONSTANT text := flow_signal.place_holder(p_signal_name);

@@ -48,6 +48,9 @@ BEGIN
         PERFORM flow_signal.start_over('a step waits already');
     END IF;
 
+    PERFORM flow_signal.mark_followed(array_agg(s.run_id), array_agg(s.signal_name))
+    FROM unnest(p_waiters) AS s
+    WHERE s.run_id IS NOT NULL;
     FOR v_waiter IN
         SELECT s.run_id, s.step_key, s.signal_name, s.expires_at
         FROM unnest(p_waiters) AS s

@@ -5,6 +5,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_head record;
@@ -19,12 +20,7 @@ BEGIN
         AND w.place = 'head'
         AND w.xmax IN ('0'::xid, w.xmin)
         AND (w.delivered_at IS NOT NULL OR w.expired_at IS NOT NULL)
-        AND NOT EXISTS (
-            SELECT FROM flow_signal.flow_signal_waiters AS o
-            WHERE o.run_id = p_run_id
-                AND o.signal_name = p_signal_name COLLATE "C"
-                AND o.place <> 'head'
-        );
+        AND NOT w.followed;
     IF NOT FOUND THEN
         RETURN NULL;
     ELSIF v_head.delivered_at IS NULL THEN

@@ -8,22 +8,23 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $function$
-DECLARE
-    v_now timestamptz := clock_timestamp();
 BEGIN
-    IF p_run_id IS NULL THEN
+    RETURN QUERY
+    SELECT
+        w.run_id, w.step_key::text, w.signal_name::text,
+        flow_signal.waiter_state(
+            w.delivered_at, w.expired_at, w.expires_at, clock_timestamp()
+        ),
+        w.created_at, w.expires_at, w.delivered_at, w.payload_json
+    FROM flow_signal.flow_signal_waiters AS w
+    WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+    IF FOUND THEN
+        RETURN;
+    ELSIF p_run_id IS NULL THEN
         PERFORM flow_signal.refuse_null('run id');
     ELSIF flow_signal.is_name(p_step_key) IS NOT TRUE THEN
         PERFORM flow_signal.refuse_name('step key', p_step_key);
     END IF;
-
-    RETURN QUERY
-    SELECT
-        w.run_id, w.step_key::text, w.signal_name::text,
-        flow_signal.waiter_state(w.delivered_at, w.expired_at, w.expires_at, v_now),
-        w.created_at, w.expires_at, w.delivered_at, w.payload_json
-    FROM flow_signal.flow_signal_waiters AS w
-    WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.get_waiter(uuid, text) FROM public;

@@ -115,8 +115,8 @@ BEGIN
                         PARTITION BY u.run_id, u.step_key ORDER BY u.n
                     ) AS nth
                 FROM unnest(v_waiters) WITH ORDINALITY AS u (
-                    run_id, step_key, signal_name, place, created_at, expires_at, delivered_at,
-                    expired_at, due_at, delivery_id, wake_channel, queue, payload_json, n
+                    run_id, step_key, signal_name, place, followed, created_at, expires_at,
+                    delivered_at, expired_at, due_at, delivery_id, wake_channel, queue, payload_json, n
                 )
                 WHERE u.run_id IS NOT NULL
             ) AS s

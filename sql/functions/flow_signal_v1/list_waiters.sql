@@ -14,7 +14,7 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_sort = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_now CONSTANT timestamptz := clock_timestamp();

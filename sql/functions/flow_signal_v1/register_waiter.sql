@@ -14,10 +14,15 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
-    v_expires_at timestamptz := nullif(p_expires_at, 'infinity');
+    v_expires_at timestamptz;
     v_waiter flow_signal_v1.waiter;
+    v_head_created_at timestamptz;
+    v_head_followed boolean := false;
+    v_behind boolean;
+    v_buffered boolean;
     v_now timestamptz;
 BEGIN
     IF p_run_id IS NULL THEN
@@ -26,14 +31,19 @@ BEGIN
         PERFORM flow_signal.refuse_name('step key', p_step_key);
     ELSIF flow_signal.is_name(p_signal_name) IS NOT TRUE THEN
         PERFORM flow_signal.refuse_name('signal name', p_signal_name);
-    ELSIF NOT flow_signal.is_instant(v_expires_at) THEN
-        PERFORM flow_signal.refuse_instant('deadline', v_expires_at);
-    ELSIF octet_length(p_wake_channel) > 63 OR NOT flow_signal.is_name(p_wake_channel) THEN
-        PERFORM flow_signal.refuse_channel(p_wake_channel);
-    ELSIF NOT flow_signal.is_name(p_queue) THEN
-        PERFORM flow_signal.refuse_name('queue', p_queue);
+    END IF;
+    IF p_expires_at IS NOT NULL OR p_wake_channel IS NOT NULL OR p_queue IS NOT NULL THEN
+        v_expires_at := nullif(p_expires_at, 'infinity');
+        IF NOT flow_signal.is_instant(v_expires_at) THEN
+            PERFORM flow_signal.refuse_instant('deadline', v_expires_at);
+        ELSIF octet_length(p_wake_channel) > 63 OR NOT flow_signal.is_name(p_wake_channel) THEN
+            PERFORM flow_signal.refuse_channel(p_wake_channel);
+        ELSIF NOT flow_signal.is_name(p_queue) THEN
+            PERFORM flow_signal.refuse_name('queue', p_queue);
+        END IF;
+    END IF;
     -- A buffered signal that was committed after the snapshot would be overlooked for ever.
-    ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
+    IF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
         PERFORM flow_signal.refuse_isolation('register_waiter');
     END IF;
 
@@ -73,7 +83,8 @@ BEGIN
         )
         ON CONFLICT DO NOTHING;
         CONTINUE WHEN NOT FOUND;
-        PERFORM
+        SELECT w.created_at, w.followed
+        INTO v_head_created_at, v_head_followed
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = p_run_id
             AND w.signal_name = p_signal_name COLLATE "C"
@@ -85,13 +96,7 @@ BEGIN
             SET place = 'head', created_at = v_now
             WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         -- Who came into the line while we waited for it is older.
-        ELSIF v_now < greatest((
-            SELECT w.created_at
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id
-                AND w.signal_name = p_signal_name COLLATE "C"
-                AND w.place = 'head'
-        ), (
+        ELSIF v_head_created_at IS NULL OR v_now < greatest(v_head_created_at, (
             SELECT w.created_at
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id
@@ -116,18 +121,31 @@ BEGIN
         EXIT;
     END LOOP;
 
-    PERFORM
-    FROM flow_signal.flow_signal_buffered_signals AS b
-    WHERE b.run_id = p_run_id AND b.signal_name = p_signal_name COLLATE "C" AND NOT b.dead
-    LIMIT 1;
-    IF FOUND AND flow_signal.take_buffered_signal(p_run_id, p_step_key, p_signal_name, v_expires_at) THEN
-        SELECT
-            w.run_id, w.step_key, w.signal_name, 'delivered', w.created_at, w.expires_at,
-            w.delivered_at, w.payload_json
-        INTO STRICT v_waiter
-        FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
-        RETURN v_waiter;
+    SELECT EXISTS (
+        SELECT FROM flow_signal.flow_signal_waiters AS w
+        WHERE w.run_id = p_run_id
+            AND w.signal_name = p_signal_name COLLATE "C"
+            AND w.place <> 'head'
+    ), EXISTS (
+        SELECT FROM flow_signal.flow_signal_buffered_signals AS b
+        WHERE b.run_id = p_run_id AND b.signal_name = p_signal_name COLLATE "C" AND NOT b.dead
+    )
+    INTO v_behind, v_buffered;
+    IF v_behind OR v_buffered THEN
+        IF v_behind AND v_head_followed IS NOT TRUE THEN
+            PERFORM flow_signal.mark_followed(ARRAY[p_run_id], ARRAY[p_signal_name]);
+        END IF;
+        IF v_buffered AND flow_signal.take_buffered_signal(
+            p_run_id, p_step_key, p_signal_name, v_expires_at
+        ) THEN
+            SELECT
+                w.run_id, w.step_key, w.signal_name, 'delivered', w.created_at, w.expires_at,
+                w.delivered_at, w.payload_json
+            INTO STRICT v_waiter
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+            RETURN v_waiter;
+        END IF;
     END IF;
     RETURN (
         p_run_id, p_step_key, p_signal_name,

@@ -93,6 +93,7 @@ BEGIN
         RETURN;
     END IF;
 
+    PERFORM flow_signal.mark_followed(p_run_ids, p_signal_names);
     FOR v_step IN
         SELECT s.run_id, s.step_key, s.signal_name, s.expires_at
         FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)

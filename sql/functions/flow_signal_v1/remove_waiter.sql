@@ -11,12 +11,6 @@ AS $function$
 DECLARE
     v_waiter flow_signal.flow_signal_waiters;
 BEGIN
-    IF p_run_id IS NULL THEN
-        PERFORM flow_signal.refuse_null('run id');
-    ELSIF flow_signal.is_name(p_step_key) IS NOT TRUE THEN
-        PERFORM flow_signal.refuse_name('step key', p_step_key);
-    END IF;
-
     LOOP
         DELETE FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
@@ -37,6 +31,11 @@ BEGIN
         WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         EXIT WHEN NOT FOUND;
     END LOOP;
+    IF p_run_id IS NULL THEN
+        PERFORM flow_signal.refuse_null('run id');
+    ELSIF flow_signal.is_name(p_step_key) IS NOT TRUE THEN
+        PERFORM flow_signal.refuse_name('step key', p_step_key);
+    END IF;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_waiter(uuid, text) FROM public;
