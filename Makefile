@@ -57,7 +57,7 @@ bench-parts: .venv/dev.stamp $(SCRIPT)  ## Run the measurements of docs/decision
 	@for bench in $(filter-out bench/backend_cpu.py,$(wildcard bench/*.py)); do echo "== $$bench"; $(PYTHON_BIN)/python $$bench || exit 1; done
 
 .PHONY: lint
-lint: lint-sql lint-python  ## Check the SQL and the Python, changing nothing
+lint: lint-sql lint-python lint-docs  ## Check the SQL, the Python and the reference, changing nothing
 
 .PHONY: lint-sql
 lint-sql: .venv/dev.stamp $(SCRIPT)
@@ -72,12 +72,20 @@ lint-python: .venv/dev.stamp
 	$(PYTHON_BIN)/ruff format --check
 	$(PYTHON_BIN)/mypy
 
+.PHONY: lint-docs
+lint-docs: .venv/dev.stamp $(SCRIPT)
+	$(PYTHON_BIN)/python -m tools.generate_docs --check
+
 .PHONY: format
 format: .venv/dev.stamp  ## Lay out the SQL and the Python as lint wants them
 	$(PYTHON_BIN)/sqlfluff fix sql tests_sql
 	$(PYTHON_BIN)/ruff check --fix
 	$(PYTHON_BIN)/ruff format
 	$(PYTHON_BIN)/python python_wrapper/generate_sync.py
+
+.PHONY: docs
+docs: .venv/dev.stamp $(SCRIPT)  ## Write the reference of the schema: docs/api.md, docs/schema.md, docs/schema.sql
+	$(PYTHON_BIN)/python -m tools.generate_docs
 
 .PHONY: build
 build: .venv/dev.stamp $(SCRIPT)  ## Build the SQL script, the wheel and the sdist into dist/
