@@ -55,7 +55,7 @@ DDL = """\
 -- installs nothing: in place of the body of a function stands the name of its file.
 
 """
-RIGHTS = {"function": "May call", "view": "May read", "type": "May define columns of it", "table": "May read"}
+RIGHTS = {"function": "May call", "view": "May read", "type": "May define columns of it", "table": "Have privileges"}
 
 
 class Field(NamedTuple):
