@@ -20,6 +20,7 @@ from tools.generate_docs import differences, generate
 
 VERSION = "FUNCTION flow_signal_v1.version()"
 WAITERS = "flow_signal.flow_signal_waiters"
+LONG = "A comment that is longer than the names that PostgreSQL keeps, which are cut at 63 bytes."
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,8 @@ WAITERS = "flow_signal.flow_signal_waiters"
             {"+        timestamptz new", "+| `new` | timestamptz NOT NULL | now() | |"},
         ),
         (
-            f"COMMENT ON COLUMN {WAITERS}.queue IS 'A queue.'",
-            {'+        text queue "A queue."', "+| `queue` | text | A queue. |"},
+            f"COMMENT ON COLUMN {WAITERS}.queue IS '{LONG}'",
+            {f'+        text queue "{LONG}"', f"+| `queue` | text | {LONG} |"},
         ),
         (
             f"CREATE INDEX new ON {WAITERS} (queue)",
@@ -76,6 +77,17 @@ def test_the_body_of_a_function_is_told_by_its_file_alone(server: EmbeddedServer
     execute(database, re.sub(r"SELECT '.*?'", "SELECT 'another'", function))
     assert execute(database, "SELECT flow_signal_v1.version()") == [("another",)]
     assert generate(server, database) == before
+
+
+@pytest.mark.parametrize("name", ["api.md", "errors.md", "schema.md"])
+def test_each_link_leads_somewhere(name: str) -> None:
+    page = ROOT / "docs" / name
+    for target, anchor in re.findall(r"\]\(([^#)]*)#?([^)]*)\)", read(page)):
+        linked = (page.parent / target).resolve() if target else page
+        assert linked.is_file(), target
+        headings = re.findall(r"^#+ (.*)", read(linked), re.M)
+        slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in slugs, f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("call", re.findall(r"^```sql\n(.*?)^```", read(ROOT / "docs/api.md"), re.M | re.S))
