@@ -100,9 +100,8 @@ class Object:
         return dict(fact.split(": ", 1) for line in lines for fact in line.split(" | "))
 
     def rights(self) -> str:
-        return "; through it ".join(
-            ", ".join(roles) for roles in (self.granted or ["nobody but the owner"], self.inherited) if roles
-        )
+        granted = ", ".join(self.granted) or "nobody but the owner"
+        return f"{granted}; through it {', '.join(self.inherited)}" if self.inherited else granted
 
 
 def generate(server: EmbeddedServer, conninfo: str) -> dict[str, str]:
@@ -110,12 +109,7 @@ def generate(server: EmbeddedServer, conninfo: str) -> dict[str, str]:
     query = Path(__file__).with_suffix(".sql").read_bytes()
     with psycopg.connect(conninfo) as connection:
         objects = connection.cursor(row_factory=class_row(Object)).execute(query).fetchall()
-    dump: list[str | Path] = [
-        server.bin_dir / "pg_dump",
-        "--schema-only",
-        "--schema=flow_signal*",
-        f"--dbname={conninfo}",
-    ]
+    dump = [str(server.bin_dir / "pg_dump"), "--schema-only", "--schema=flow_signal*", f"--dbname={conninfo}"]
     ddl = subprocess.run(dump, check=True, capture_output=True, encoding="utf-8").stdout
     api = describe_api([o for o in objects if o.kind != "table"])
     tables = describe_tables([o for o in objects if o.kind == "table"])
@@ -175,7 +169,7 @@ def call(o: Object, columns: list[str] | None) -> str:
 def entity(o: Object) -> str:
     text = f"    {o.name} {{\n"
     for f in o.explained()[1]:
-        comment = f'"{f.meaning}"' if f.meaning else ""
+        comment = '"{}"'.format(f.meaning.replace('"', "'")) if f.meaning else ""
         text += " ".join(filter(None, [f"        {f.type} {f.name}", f.key, comment])) + "\n"
     return text + "    }\n"
 

@@ -22,7 +22,8 @@ WITH objects AS (
 )
 
 SELECT
-    o.schema::regnamespace::text AS schema, o.name, o.kind, o.comment, o.returns, o.returns_set, o.properties,
+    o.schema::regnamespace::text AS schema, o.name, o.kind, o.returns, o.returns_set, o.properties,
+    coalesce(o.comment, '') AS comment,
     ARRAY(
         SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
         FROM aclexplode(o.acl) AS a

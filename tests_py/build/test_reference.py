@@ -50,8 +50,9 @@ LONG = "A comment that is longer than the names that PostgreSQL keeps, which are
         ),
         (
             f"COMMENT ON COLUMN {WAITERS}.queue IS '{LONG}'",
-            {f'+        text queue "{LONG}"', f"+| `queue` | text | {LONG} |"},
+            {f'+        text queue "{LONG}"'},
         ),
+        ("COMMENT ON VIEW flow_signal_v1.health IS NULL", {"+| [health](#health) | view |  | flow_signal_reader |"}),
         (
             f"CREATE INDEX new ON {WAITERS} (queue)",
             {"+INDEX new (queue)", f"+CREATE INDEX new ON {WAITERS} USING btree (queue);"},
