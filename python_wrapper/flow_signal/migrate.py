@@ -1,4 +1,4 @@
-"""Install flow-signal in a database, or upgrade it there."""
+"""Install flow-signal in a database, or upgrade it there; and the script that removes it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def script() -> str:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise FileNotFoundError(f"{file} is not built: run `python sql/build.py -o {file}`") from None
+
+
+def uninstall_script() -> str:
+    """Return the SQL script that says what it drops and drops it, but not while somebody waits."""
+    return resources.files(__package__).joinpath("uninstall.sql").read_text(encoding="utf-8")
 
 
 def migrate(conninfo: str) -> list[str]:

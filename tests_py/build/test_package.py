@@ -1,4 +1,4 @@
-"""The installation script travels in the wheel, in the sdist and with an editable install."""
+"""The scripts that install and uninstall travel in the wheel, in the sdist and with an editable install."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from sql.build import ROOT, build, read_version
+from tests_py.build.scripts import UNINSTALL
 
 SCRIPT = "flow_signal/flow_signal.sql"
+UNINSTALL_SCRIPT = "flow_signal/uninstall.sql"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, copy)
     for folder in ("sql", "python_wrapper"):
         ignore = shutil.ignore_patterns("flow_signal.sql", "__pycache__")
-        shutil.copytree(ROOT / folder, copy / folder, ignore=ignore)
+        shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=ignore)
     return copy
 
 
@@ -47,9 +49,10 @@ def hatchling(hook: str, project: Path, output: Path) -> Path:
     return built
 
 
-def test_the_wheel_contains_the_script_and_nothing_but_the_package(wheel: Path) -> None:
+def test_the_wheel_contains_the_scripts_and_nothing_but_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read(SCRIPT).decode() == build()
+        assert archive.read(UNINSTALL_SCRIPT).decode() == UNINSTALL
         names = archive.namelist()
     assert "flow_signal/py.typed" in names
     tops = {name.split("/")[0] for name in names}
@@ -69,6 +72,7 @@ def test_the_sdist_contains_the_script_and_builds_the_same_wheel(sdist: Path, wh
     output = tmp_path / "output"
     output.mkdir()
     assert (unpacked / "python_wrapper" / SCRIPT).read_text(encoding="utf-8") == build()
+    assert (unpacked / "python_wrapper" / UNINSTALL_SCRIPT).read_text(encoding="utf-8") == UNINSTALL
     assert contents(hatchling("build_wheel", unpacked, output)) == contents(wheel)
 
 

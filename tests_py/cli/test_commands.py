@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from flow_signal.embedded import EmbeddedServer
 from flow_signal.migrate import script
+from tests_py.build.scripts import UNINSTALL
 from tests_py.cli.commands import DELIVERY, WAITER, Command
 
 EXACT = '{ "b":1.50, "a": [1e3,12345678901234567890], "a":"\\u00e4\xe9\u20ac" }\n'
@@ -255,6 +256,11 @@ def test_migrate_installs_and_then_changes_nothing(bare: Command, empty_database
 def test_sql_prints_the_script(bare: Command) -> None:
     outcome = bare("sql")
     assert (outcome.code, outcome.out, outcome.err) == (0, script(), "")
+
+
+def test_sql_uninstall_prints_the_script_that_removes(bare: Command) -> None:
+    outcome = bare("sql", "--uninstall")
+    assert (outcome.code, outcome.out, outcome.err) == (0, UNINSTALL, "")
 
 
 def test_settings_of_the_database_do_not_matter(

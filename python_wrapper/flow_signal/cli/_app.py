@@ -122,9 +122,13 @@ def migrate(dsn: Dsn = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def sql() -> None:
+def sql(
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Print the script that removes flow-signal instead.")
+    ] = False,
+) -> None:
     """Print the installation script, for `psql -f` and for those who review it."""
-    write(migration.script(), sys.stdout)
+    write(migration.uninstall_script() if uninstall else migration.script(), sys.stdout)
 
 
 @app.command()
