@@ -1,10 +1,11 @@
 """Measure what CHECK constraints and the fillfactor of the waiters' table cost and save.
 
-python bench/table_options.py [--rounds N] [--calls N]
+python bench/table_options.py [--rounds N] [--calls N] [--payload BYTES]
 
 Per contender: server CPU of register_waiter and deliver_signal, each call a transaction of its own (median and
 spread of the rounds, contenders in turn), the share of deliveries that touched no index (HOT), when 2,000 waiters
-are parked first and then delivered, and the bytes of table and indexes for a parked waiter.
+are parked first and then delivered, and the bytes of table and indexes for a waiter when all are parked and when all
+are delivered. The payload is {"approved": true}, filled up with spaces.
 """
 
 from __future__ import annotations
@@ -28,38 +29,40 @@ CONTENDERS = {
     "fillfactor_100": f"ALTER TABLE {WAITERS} SET (fillfactor = 100)",
     "fillfactor_85": f"ALTER TABLE {WAITERS} SET (fillfactor = 85)",
     "fillfactor_50": f"ALTER TABLE {WAITERS} SET (fillfactor = 50)",
+    "fillfactor_30": f"ALTER TABLE {WAITERS} SET (fillfactor = 30)",
 }
 REGISTER = "SELECT run_id FROM flow_signal_v1.register_waiter(%s, 'approve', 'approval')"
-DELIVER = "SELECT status FROM flow_signal_v1.deliver_signal(%s, 'approval', '{\"approved\": true}')"
+DELIVER = "SELECT status FROM flow_signal_v1.deliver_signal(%s, 'approval', %s)"
+PAYLOAD = '{"approved": true}'
 
 
-def one_round(conninfo: str, calls: int) -> tuple[float, float, float, float]:
-    """CPU of a registration, CPU of a delivery, HOT share, bytes a parked waiter."""
+def one_round(conninfo: str, calls: int, payload: str) -> tuple[float, ...]:
+    """CPU of a registration, CPU of a delivery, HOT share, bytes a parked and a delivered waiter."""
     with psycopg.connect(conninfo, autocommit=True) as conn:
         conn.execute(f"TRUNCATE {WAITERS}")
         runs = [uuid.uuid4() for _ in range(calls)]
-        spent = []
-        size = 0
-        for query in (REGISTER, DELIVER):
+        spent, sizes = [], []
+        for query, arguments in ((REGISTER, ()), (DELIVER, (payload,))):
             before = backend_cpu(conn)
             for run in runs:
-                conn.execute(query, (run,), prepare=True)
+                conn.execute(query, (run, *arguments), prepare=True)
             spent.append((backend_cpu(conn) - before) / calls)
-            if query is REGISTER:
-                size = conn.execute("SELECT pg_total_relation_size(%s::regclass)", (WAITERS,)).fetchone()[0]
+            [(size,)] = conn.execute("SELECT pg_total_relation_size(%s::regclass)", (WAITERS,))
+            sizes.append(size / calls)
         hot = conn.execute(
             "SELECT pg_stat_get_tuples_hot_updated(c), pg_stat_get_tuples_updated(c) FROM CAST(%s AS regclass) AS c",
             (WAITERS,),
         ).fetchone()
-    return spent[0], spent[1], hot[0] / max(hot[1], 1), size / calls
+    return *spent, hot[0] / max(hot[1], 1), *sizes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--payload", type=int, default=len(PAYLOAD))
     options = parser.parse_args()
-    results: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in CONTENDERS}
+    results: dict[str, list[tuple[float, ...]]] = {name: [] for name in CONTENDERS}
     with EmbeddedServer() as server:
         with psycopg.connect(server.conninfo(), autocommit=True) as conn:
             print(conn.execute("SELECT version()").fetchone()[0])
@@ -71,14 +74,16 @@ def main() -> None:
                 conn.execute(ddl or "SELECT")
         for _ in range(options.rounds):
             for name in CONTENDERS:
-                results[name].append(one_round(server.conninfo(dbname=name), options.calls))
-    print(f"{'':20} register CPU us (min-max)   deliver CPU us (min-max)   HOT   bytes a waiter")
+                results[name].append(
+                    one_round(server.conninfo(dbname=name), options.calls, PAYLOAD.ljust(options.payload))
+                )
+    print(f"{'':20} register CPU us (min-max)   deliver CPU us (min-max)   HOT   bytes parked   delivered")
     for name, rounds in results.items():
-        register, deliver, hot, size = (list(column) for column in zip(*rounds, strict=True))
+        register, deliver, hot, parked, delivered = (list(column) for column in zip(*rounds, strict=True))
         print(
             f"{name:20} {statistics.median(register):8.1f} ({min(register):.1f}-{max(register):.1f})"
             f" {statistics.median(deliver):12.1f} ({min(deliver):.1f}-{max(deliver):.1f})"
-            f" {hot[-1]:10.0%} {statistics.median(size):12.0f}"
+            f" {hot[-1]:10.0%} {statistics.median(parked):13.0f} {statistics.median(delivered):11.0f}"
         )
 
 
