@@ -38,6 +38,11 @@ WHERE
     AND (w.expires_at IS NULL OR w.expires_at > clock_timestamp())
     AND NOT b.dead AND b.buffered_until > clock_timestamp()
 UNION ALL
+SELECT 'a head that is followed does not say so: ' || w.step_key
+FROM flow_signal.flow_signal_waiters AS w
+INNER JOIN flow_signal.flow_signal_waiters AS o USING (run_id, signal_name)
+WHERE w.run_id = %(run)s AND w.place = 'head' AND NOT w.followed AND o.place <> 'head'
+UNION ALL
 SELECT 'a place-holder is left: ' || w.step_key
 FROM flow_signal.flow_signal_waiters AS w
 WHERE w.run_id = %(run)s AND length(w.step_key) > 256

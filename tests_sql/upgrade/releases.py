@@ -1,7 +1,7 @@
 """The releases that an upgrade can start from: those kept in releases/, and one made up for the tests.
 
 Nobody ever had the made-up one. It has today's tables and none of today's functions: each has another body, other
-settings, rights and another comment there, and beside them is a helper that is gone.
+settings, rights and another comment there, and beside them is a helper that is gone. The views have other comments.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def releases() -> dict[str, str]:
 
 
 def made_up(version: str) -> str:
-    """The script of a release that differs from all others in every function."""
+    """The script of a release that differs from all others in every function, and from today's in every view."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shutil.copytree(ROOT / "sql", root / "sql")
@@ -67,5 +67,9 @@ def made_up(version: str) -> str:
             if path.parent.name != "flow_signal":
                 facts += f"GRANT EXECUTE ON FUNCTION {name} TO flow_signal_sender, flow_signal_reader;\n"
             path.write_text(text + facts, encoding="utf-8")
+        for path in (root / "sql/views").rglob("*.sql"):
+            name = f"{path.parent.name}.{path.stem}"
+            facts = f"COMMENT ON VIEW {name} IS 'What it was.';\n"
+            path.write_text(path.read_text(encoding="utf-8") + facts, encoding="utf-8")
         (functions / "flow_signal/former_helper.sql").write_text(FORMER_HELPER, encoding="utf-8")
         return build(root)
