@@ -74,27 +74,50 @@ CREATE FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_sign
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/change_waiter.sql $$;
 
 ALTER FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) IS 'register_waiter for a key that exists: a repeat that changes nothing writes nothing. Returns NULL when the waiter was removed meanwhile.';
 
+CREATE FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal/check_signal.sql $$;
+
+ALTER FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) IS 'Refuses what deliver_signal does not accept.';
+
 CREATE FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) RETURNS flow_signal_v1.delivery[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/deliver_to_heads.sql $$;
 
 ALTER FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) IS 'Delivers the first signal of each line to its head and returns the verdicts at the places of their inputs, NULL for those that settle_signal has to decide. Decides nothing if a single verdict would not be true.';
 
+CREATE FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) RETURNS flow_signal_v1.delivery
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$ sql/functions/flow_signal/deliver_to_next.sql $$;
+
+ALTER FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) IS 'Delivers to the oldest waiter behind a settled head; NULL if settle_signal has to decide.';
+
 CREATE TABLE flow_signal.flow_signal_waiters (
     run_id uuid NOT NULL,
     step_key text NOT NULL COLLATE pg_catalog."C",
     signal_name text NOT NULL COLLATE pg_catalog."C",
     place text NOT NULL COLLATE pg_catalog."C",
+    followed boolean DEFAULT false NOT NULL,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
     delivered_at timestamptz,
@@ -112,6 +135,8 @@ ALTER TABLE flow_signal.flow_signal_waiters OWNER TO flow_signal_owner;
 COMMENT ON TABLE flow_signal.flow_signal_waiters IS 'One row per parked step. Waiters of one (run_id, signal_name) form a line; see sql/README.md.';
 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.place IS 'Where the line keeps this waiter: head (at most one, unique), waiting, delivered or expired. A head keeps this place when it is settled, so that the delivery touches no index.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.followed IS 'Of a head: somebody stands behind it, or once stood.';
 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.expires_at IS 'The deadline; NULL waits for ever.';
 
@@ -134,6 +159,7 @@ CREATE FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text) RETURNS
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/hold_line.sql $$;
 
 ALTER FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text) OWNER TO flow_signal_owner;
@@ -154,6 +180,7 @@ CREATE FUNCTION flow_signal.hold_steps(p_run_ids uuid[], p_step_keys text[], p_s
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/hold_steps.sql $$;
 
 ALTER FUNCTION flow_signal.hold_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[]) OWNER TO flow_signal_owner;
@@ -188,6 +215,17 @@ ALTER FUNCTION flow_signal.is_name(p_value text) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.is_name(p_value text) IS 'Whether a step key, signal name, delivery id or queue is one: not blank, at most 256 characters; NULL for NULL.';
 
+CREATE FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$ sql/functions/flow_signal/mark_followed.sql $$;
+
+ALTER FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) IS 'Notes in the heads of lines, which the caller holds, that somebody stands behind them; element n of each array names line n.';
+
 CREATE FUNCTION flow_signal.next_instants(p_count integer) RETURNS timestamptz[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -218,6 +256,7 @@ CREATE FUNCTION flow_signal.read_lone_head(p_run_id uuid, p_signal_name text) RE
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/read_lone_head.sql $$;
 
 ALTER FUNCTION flow_signal.read_lone_head(p_run_id uuid, p_signal_name text) OWNER TO flow_signal_owner;
@@ -228,6 +267,7 @@ CREATE FUNCTION flow_signal.read_verdict(p_run_id uuid, p_signal_name text) RETU
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/read_verdict.sql $$;
 
 ALTER FUNCTION flow_signal.read_verdict(p_run_id uuid, p_signal_name text) OWNER TO flow_signal_owner;
@@ -330,6 +370,7 @@ CREATE FUNCTION flow_signal.register_new_steps(p_run_ids uuid[], p_step_keys tex
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/register_new_steps.sql $$;
 
 ALTER FUNCTION flow_signal.register_new_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
@@ -340,6 +381,7 @@ CREATE FUNCTION flow_signal.settle_signal(p_run_id uuid, p_signal_name text, p_p
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/settle_signal.sql $$;
 
 ALTER FUNCTION flow_signal.settle_signal(p_run_id uuid, p_signal_name text, p_payload_json json, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
@@ -409,6 +451,7 @@ CREATE FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text,
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/deliver_signal.sql $$;
 
 ALTER FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
@@ -461,7 +504,7 @@ CREATE FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid DEFAULT NULL:
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/list_buffered_signals.sql $$;
 
 ALTER FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_signal_name text, p_after_position bigint, p_limit integer) OWNER TO flow_signal_owner;
@@ -472,7 +515,7 @@ CREATE FUNCTION flow_signal_v1.list_waiters(p_run_id uuid DEFAULT NULL::uuid, p_
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/list_waiters.sql $$;
 
 ALTER FUNCTION flow_signal_v1.list_waiters(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_step_key text, p_limit integer) OWNER TO flow_signal_owner;
@@ -493,6 +536,7 @@ CREATE FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/register_waiter.sql $$;
 
 ALTER FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
@@ -737,7 +781,11 @@ REVOKE ALL ON FUNCTION flow_signal.buffered_state(p_dead boolean, p_buffered_unt
 
 REVOKE ALL ON FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) FROM PUBLIC;
 
@@ -752,6 +800,8 @@ REVOKE ALL ON FUNCTION flow_signal.insert_waiters(p_waiters flow_signal.flow_sig
 REVOKE ALL ON FUNCTION flow_signal.is_instant(p_value timestamptz) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.is_name(p_value text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.next_instants(p_count integer) FROM PUBLIC;
 
