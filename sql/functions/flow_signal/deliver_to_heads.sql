@@ -46,7 +46,8 @@ BEGIN
             AND (w.expires_at IS NULL OR w.expires_at > excluded.delivered_at)
         RETURNING
             w.ctid, w.run_id, w.step_key, w.created_at, w.expires_at, w.delivered_at,
-            w.followed, w.wake_channel, extract(microseconds FROM w.delivered_at - v_now)::integer AS n
+            w.followed, w.wake_channel,
+            extract(microseconds FROM w.delivered_at - v_now)::integer AS n
     LOOP
         IF v_waiter.created_at = '-infinity' THEN
             v_place_holders := v_place_holders || v_waiter.ctid;

@@ -21,7 +21,9 @@ BEGIN
                 ELSE 'waiting'
             END AS state
         FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id AND w.signal_name = p_signal_name COLLATE "C" AND w.place = 'head'
+        WHERE w.run_id = p_run_id
+            AND w.signal_name = p_signal_name COLLATE "C"
+            AND w.place = 'head'
         UNION ALL
         SELECT l.step_key, l.created_at, l.delivered_at, s.state
         FROM (VALUES ('waiting'), ('delivered'), ('expired')) AS s (state)

@@ -24,7 +24,8 @@ BEGIN
         RETURN false;
     END IF;
     INSERT INTO flow_signal.flow_signal_waiters (
-        run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
+        run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
+        queue
     )
     SELECT
         s.run_id, s.step_key, s.signal_name, 'head', s.created_at, s.expires_at,

@@ -16,7 +16,8 @@ DECLARE
 BEGIN
     -- The first step of each line becomes its head, unless there is one.
     INSERT INTO flow_signal.flow_signal_waiters (
-        run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
+        run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
+        queue
     )
     SELECT DISTINCT ON (s.run_id, s.signal_name COLLATE "C")
         s.run_id, s.step_key, s.signal_name, 'head', s.created_at, s.expires_at,

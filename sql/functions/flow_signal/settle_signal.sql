@@ -31,7 +31,9 @@ BEGIN
             FOR NO KEY UPDATE;
             IF NOT FOUND THEN
                 v_now := clock_timestamp();
-                SELECT 'buffered' AS status, NULL AS step_key, NULL::timestamptz AS delivered_at, b.payload_json
+                SELECT
+                    'buffered' AS status, NULL AS step_key, NULL::timestamptz AS delivered_at,
+                    b.payload_json
                 INTO v_known
                 FROM flow_signal.flow_signal_buffered_signals AS b
                 WHERE b.run_id = p_run_id
@@ -44,7 +46,8 @@ BEGIN
             IF FOUND AND v_known.payload_json::text IS DISTINCT FROM p_payload_json::text THEN
                 RAISE EXCEPTION USING
                     ERRCODE = 'WS002',
-                    MESSAGE = format('delivery id "%s" was used with another payload', p_delivery_id),
+                    MESSAGE = format('delivery id "%s" was used with another payload',
+                        p_delivery_id),
                     DETAIL = format('signal "%s" of run %s is recorded under it as %s',
                         p_signal_name, p_run_id, v_known.status),
                     HINT = 'repeat the payload to the byte, or send a new signal under a new id';
@@ -104,14 +107,16 @@ BEGIN
             PERFORM flow_signal.record_delivery(
                 p_run_id, v_waiter.step_key, p_payload_json, p_delivery_id, v_now
             );
-            RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)::flow_signal_v1.delivery;
+            RETURN ('delivered', p_run_id, v_waiter.step_key, v_now, false)
+            ::flow_signal_v1.delivery;
         END LOOP;
 
         -- 3. keep it for the next waiter
         v_now := clock_timestamp();
         IF p_buffer_until > v_now THEN
             INSERT INTO flow_signal.flow_signal_buffered_signals (
-                run_id, signal_name, position, buffered_at, buffered_until, delivery_id, payload_json
+                run_id, signal_name, position, buffered_at, buffered_until, delivery_id,
+                payload_json
             )
             SELECT
                 p_run_id, p_signal_name, coalesce(max(b.position), 0) + 1, v_now, p_buffer_until,

@@ -29,7 +29,8 @@ BEGIN
             p_run_id, p_signal_name, p_payload_json, p_delivery_id, p_buffer_until
         );
     ELSIF p_delivery_id IS NOT NULL OR p_buffer_until IS NOT NULL THEN
-        IF NOT flow_signal.is_name(p_delivery_id) OR NOT flow_signal.is_instant(p_buffer_until) THEN
+        IF NOT flow_signal.is_name(p_delivery_id)
+            OR NOT flow_signal.is_instant(p_buffer_until) THEN
             PERFORM flow_signal.check_signal(
                 p_run_id, p_signal_name, NULL, p_delivery_id, p_buffer_until
             );
@@ -68,7 +69,8 @@ BEGIN
         );
         IF p_delivery_id IS NULL THEN
             v_verdict := flow_signal.deliver_to_next(p_run_id, p_signal_name, v_payload);
-            IF v_verdict.status IS NULL AND (p_buffer_until <= clock_timestamp()) IS NOT FALSE THEN
+            IF v_verdict.status IS NULL
+                AND (p_buffer_until <= clock_timestamp()) IS NOT FALSE THEN
                 v_verdict := flow_signal.read_lone_head(p_run_id, p_signal_name);
             END IF;
             IF v_verdict.status IS NOT NULL THEN
@@ -90,7 +92,9 @@ BEGIN
         END IF;
         RETURN ('delivered', p_run_id, v_step_key, v_now, false)::flow_signal_v1.delivery;
     END IF;
-    RETURN flow_signal.settle_signal(p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until);
+    RETURN flow_signal.settle_signal(
+        p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until
+    );
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.deliver_signal(

@@ -116,7 +116,8 @@ BEGIN
                     ) AS nth
                 FROM unnest(v_waiters) WITH ORDINALITY AS u (
                     run_id, step_key, signal_name, place, followed, created_at, expires_at,
-                    delivered_at, expired_at, due_at, delivery_id, wake_channel, queue, payload_json, n
+                    delivered_at, expired_at, due_at, delivery_id, wake_channel, queue,
+                    payload_json, n
                 )
                 WHERE u.run_id IS NOT NULL
             ) AS s
@@ -125,7 +126,8 @@ BEGIN
             WHERE w.run_id IS NOT NULL OR s.nth > 1
         LOOP
             v_waiters[v_row.n] := NULL;
-            v_outcomes[v_row.n] := CASE WHEN v_row.conflict IS NULL THEN 'present' ELSE 'conflict' END;
+            v_outcomes[v_row.n] := CASE
+                WHEN v_row.conflict IS NULL THEN 'present' ELSE 'conflict' END;
             v_details[v_row.n] := v_row.conflict;
         END LOOP;
         EXIT WHEN p_dry_run OR flow_signal.insert_waiters(v_waiters);

@@ -51,7 +51,8 @@ BEGIN
         -- The first of its line; waits for whoever is about to be that or holds the empty line.
         v_now := clock_timestamp();
         INSERT INTO flow_signal.flow_signal_waiters (
-            run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
+            run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
+            queue
         )
         VALUES (
             p_run_id, p_step_key, p_signal_name, 'head', v_now, v_expires_at,
@@ -75,7 +76,8 @@ BEGIN
         -- The line has a head: behind it.
         v_now := clock_timestamp();
         INSERT INTO flow_signal.flow_signal_waiters (
-            run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel, queue
+            run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
+            queue
         )
         VALUES (
             p_run_id, p_step_key, p_signal_name, 'waiting', v_now, v_expires_at,

@@ -19,9 +19,11 @@ BEGIN
             RETURN NEXT (
                 v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name,
                 flow_signal.waiter_state(
-                    v_waiter.delivered_at, v_waiter.expired_at, v_waiter.expires_at, clock_timestamp()
+                    v_waiter.delivered_at, v_waiter.expired_at, v_waiter.expires_at,
+                    clock_timestamp()
                 ),
-                v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at, v_waiter.payload_json
+                v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at,
+                v_waiter.payload_json
             )::flow_signal_v1.waiter;
             RETURN;
         END IF;
