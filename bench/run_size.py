@@ -1,10 +1,11 @@
-"""Compare deliveries in a run with 100,000 waiters with deliveries in runs of one waiter.
+"""Compare deliveries in a run with 100,000 waiters with deliveries in runs of one or two.
 
 python bench/run_size.py [--calls N]
 
-The big runs: one line of 100,000 waiters for one signal, and 100,000 lines of one waiter each. The three are
-delivered to in turn on one connection, each call a transaction of its own, without a flush. Printed: median,
-first and last tenth of the calls in microseconds as the client sees them, and the ratio of the medians.
+The big runs: one line of 100,000 waiters for one signal, and 100,000 lines of one waiter each. Beside them runs of
+one waiter, and runs of two in one line of which the second gets the signal. The four are delivered to in turn on one
+connection, each call a transaction of its own, without a flush. Printed: median, first and last tenth of the calls in
+microseconds as the client sees them, and the median by that of the small run of that kind.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SELECT count(flow_signal_v1.register_waiter(
     p_run_id => %s, p_step_key => 'step ' || i, p_signal_name => 'go' || {suffix}
 ))
 FROM generate_series(1, %s) AS i"""
+SMALL = {"100,000 in one line": "two in one line", "100,000 lines": "one waiter"}
 DELIVER = """
 SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %s, p_signal_name => %s, p_payload_json => '{}')"""
 
@@ -32,16 +34,19 @@ SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %s, p_signal_name =
 def deliver_times(conninfo: str, calls: int) -> dict[str, list[float]]:
     """Seconds of each call, by kind of run."""
     one_line, many_lines = uuid.uuid4(), uuid.uuid4()
-    small = [uuid.uuid4() for _ in range(calls)]
-    times: dict[str, list[float]] = {"one waiter": [], "100,000 in one line": [], "100,000 lines": []}
+    small = [(uuid.uuid4(), uuid.uuid4()) for _ in range(calls)]
+    times: dict[str, list[float]] = {"one waiter": [], "two in one line": [], **{kind: [] for kind in SMALL}}
     with psycopg.connect(conninfo, autocommit=True) as conn:
         conn.execute("SET synchronous_commit = off")
         conn.execute(REGISTER.format(suffix="''"), (one_line, WAITERS))
         conn.execute(REGISTER.format(suffix="i"), (many_lines, WAITERS))
-        for run in small:
-            conn.execute(REGISTER.format(suffix="''"), (run, 1))
-        for number, run in enumerate(small, start=1):
-            targets = [(run, "go"), (one_line, "go"), (many_lines, f"go{number}")]
+        conn.execute(DELIVER, (one_line, "go"))
+        for one, two in small:
+            conn.execute(REGISTER.format(suffix="''"), (one, 1))
+            conn.execute(REGISTER.format(suffix="''"), (two, 2))
+            conn.execute(DELIVER, (two, "go"))
+        for number, (one, two) in enumerate(small, start=1):
+            targets = [(one, "go"), (two, "go"), (one_line, "go"), (many_lines, f"go{number}")]
             for kind, arguments in zip(times, targets, strict=True):
                 start = time.perf_counter()
                 row = conn.execute(DELIVER, arguments, prepare=True).fetchone()
@@ -57,12 +62,12 @@ def main() -> None:
     with EmbeddedServer() as server:
         migrate(server.conninfo())
         times = deliver_times(server.conninfo(), calls)
-    base = statistics.median(times["one waiter"])
     print(f"{'a run of':20} median us   first tenth   last tenth   ratio")
     for kind, seconds in times.items():
         tenth = max(len(seconds) // 10, 1)
         median, first, last = (statistics.median(part) for part in (seconds, seconds[:tenth], seconds[-tenth:]))
-        print(f"{kind:20} {median * 1e6:9.0f} {first * 1e6:13.0f} {last * 1e6:12.0f} {median / base:7.2f}")
+        ratio = median / statistics.median(times[SMALL.get(kind, kind)])
+        print(f"{kind:20} {median * 1e6:9.0f} {first * 1e6:13.0f} {last * 1e6:12.0f} {ratio:7.2f}")
 
 
 if __name__ == "__main__":

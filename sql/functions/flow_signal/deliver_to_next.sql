@@ -1,4 +1,4 @@
--- locks: the line, if its head is settled and somebody waits behind it; then the waiter
+-- locks: the line, if its head is settled and followed; then the waiter
 CREATE OR REPLACE FUNCTION flow_signal.deliver_to_next(
     p_run_id uuid, p_signal_name text, p_payload_json json
 )
@@ -21,13 +21,7 @@ BEGIN
         AND w.place = 'head'
         AND (w.delivered_at IS NOT NULL OR w.expired_at IS NOT NULL)
         AND w.followed
-        AND EXISTS (
-            SELECT FROM flow_signal.flow_signal_waiters AS o
-            WHERE o.run_id = p_run_id
-                AND o.signal_name = p_signal_name COLLATE "C"
-                AND o.place = 'waiting'
-        )
-    FOR NO KEY UPDATE OF w;
+    FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;

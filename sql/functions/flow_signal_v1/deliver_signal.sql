@@ -64,9 +64,6 @@ BEGIN
     RETURNING w.step_key, w.created_at, w.wake_channel
     INTO v_step_key, v_created_at, v_wake_channel;
     IF NOT FOUND THEN
-        PERFORM flow_signal.check_signal(
-            p_run_id, p_signal_name, NULL, p_delivery_id, p_buffer_until
-        );
         IF p_delivery_id IS NULL THEN
             v_verdict := flow_signal.deliver_to_next(p_run_id, p_signal_name, v_payload);
             IF v_verdict.status IS NULL
@@ -77,6 +74,9 @@ BEGIN
                 RETURN v_verdict;
             END IF;
         END IF;
+        PERFORM flow_signal.check_signal(
+            p_run_id, p_signal_name, NULL, p_delivery_id, p_buffer_until
+        );
     ELSIF v_created_at > v_now OR clock_timestamp() > v_now + interval '1 millisecond' THEN
         -- We may have waited for it, beyond its deadline: now that it is ours, decide anew.
         UPDATE flow_signal.flow_signal_waiters AS w
