@@ -58,6 +58,14 @@ CALLS = {
     "get": (WAITING, OURS.format("get_waiter(r, 'step')"), SELECT.format("bare"), SELECT.format("origin")),
     "remove": (WAITING, OURS.format("remove_waiter(r, 'step')"), DELETE.format("bare"), DELETE.format("origin")),
 }
+FUNCTION = """CREATE FUNCTION {}(uuid) RETURNS flow_signal_v1.delivery LANGUAGE plpgsql {}
+AS $$ BEGIN RETURN NULL; END $$;"""
+FUNCTIONS = {
+    "no_options": "",
+    "search_path": "SET search_path = pg_catalog, pg_temp",
+    "and_enable_seqscan": "SET search_path = pg_catalog, pg_temp SET enable_seqscan = off",
+    "and_definer": "SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off",
+}
 LOOP = """DO $$
 DECLARE r uuid; runs CONSTANT uuid[] := ARRAY(SELECT run_id FROM runs LIMIT {calls});
 BEGIN FOREACH r IN ARRAY runs LOOP {call}; COMMIT; END LOOP; END $$;"""
@@ -102,6 +110,8 @@ def main() -> None:
             # So slow, every delivery would look as if it had waited for a lock.
             conn.execute(script.replace("interval '1 millisecond'", "interval '1 hour'").encode())
             conn.execute(TABLES)
+            for function, settings in FUNCTIONS.items():
+                conn.execute(FUNCTION.format(function, settings).encode())
             version = conn.info.parameter_status("server_version")
         callgrind = Callgrind(server, folder)
         loop = callgrind.count(EMPTY, "NULL")
@@ -110,6 +120,9 @@ def main() -> None:
         for what, (setup, *calls) in CALLS.items():
             counts = [callgrind.count(setup, call) - loop for call in calls]
             print(f"{what:20}" + "".join(f"{count:14,.0f}" for count in counts), flush=True)
+        print("\na function that returns NULL, with these options")
+        for function in FUNCTIONS:
+            print(f"{function:20}{callgrind.count(EMPTY, f'PERFORM {function}(r)') - loop:14,.0f}", flush=True)
 
 
 if __name__ == "__main__":

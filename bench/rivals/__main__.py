@@ -2,8 +2,9 @@
 
 python -m bench.rivals [--full | --report | --work WORK ...]
 
-The quick form takes some five minutes, the full one an hour and a half. Every figure is kept in bench/rivals/figures.json;
---report builds the page from there without measuring. --work measures little and writes nothing: for who tunes.
+The quick form takes some five minutes, the full one an hour and a half. Every figure is kept in
+bench/rivals/figures.json; --report builds the page from there without measuring. --work measures little and writes
+nothing: for who tunes.
 """
 
 from __future__ import annotations
