@@ -1,6 +1,6 @@
 -- deliver_signal says truthfully what became of a signal, and no signal reaches two waiters.
 BEGIN;
-SELECT plan(500);
+SELECT plan(502);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_sender;
 
@@ -675,9 +675,30 @@ SELECT is(pg_temp.get('refused', 's'), 'waiting', 'the waiter still waits');
 SELECT is(pg_temp.remove('refused', 's'), 'waiting', 'it is removed');
 SELECT is(pg_temp.register('refused', 's'), 'waiting', 'and finds nothing buffered');
 
--- And of all that was delivered in this file:
+-- To write a megabyte takes longer than a moment, but it is written once.
 
 RESET ROLE;
+CREATE FUNCTION pg_temp.bytes_of_payloads()
+RETURNS bigint
+LANGUAGE sql
+AS $function$
+SELECT pg_relation_size(c.reltoastrelid)
+FROM pg_class AS c
+WHERE c.oid = 'flow_signal.flow_signal_waiters'::regclass
+$function$;
+CREATE TEMP TABLE large ON COMMIT DROP AS
+SELECT pg_temp.bytes_of_payloads() AS bytes_before, pg_temp.register('large', 's') AS state;
+SELECT is(
+    pg_temp.deliver('large', (SELECT '"' || string_agg(md5(n::text), '') || '"' FROM generate_series(1, 32000) AS n)),
+    'delivered s', 'a megabyte that cannot be compressed'
+);
+SELECT cmp_ok(
+    pg_temp.bytes_of_payloads() - l.bytes_before, '<', 1500000::bigint, 'takes a megabyte on disk'
+)
+FROM large AS l;
+
+-- And of all that was delivered in this file:
+
 SELECT is_empty(
     $$SELECT w.step_key, w.created_at, w.delivered_at, w.expires_at
     FROM flow_signal.flow_signal_waiters AS w

@@ -77,24 +77,36 @@ BEGIN
         PERFORM flow_signal.check_signal(
             p_run_id, p_signal_name, NULL, p_delivery_id, p_buffer_until
         );
-    ELSIF v_created_at > v_now OR clock_timestamp() > v_now + interval '1 millisecond' THEN
-        -- We may have waited for it, beyond its deadline: now that it is ours, decide anew.
-        UPDATE flow_signal.flow_signal_waiters AS w
-        SET
-            delivered_at = NULL,
-            payload_json = NULL,
-            delivery_id = NULL,
-            due_at = CASE WHEN w.queue IS NOT NULL THEN w.expires_at END
-        WHERE w.run_id = p_run_id AND w.step_key = v_step_key;
-    ELSE
-        IF v_wake_channel IS NOT NULL THEN
-            PERFORM pg_notify(v_wake_channel, p_run_id || '/' || v_step_key);
-        END IF;
-        RETURN ('delivered', p_run_id, v_step_key, v_now, false)::flow_signal_v1.delivery;
+        RETURN flow_signal.settle_signal(
+            p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until
+        );
     END IF;
-    RETURN flow_signal.settle_signal(
-        p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until
-    );
+
+    IF v_created_at > v_now OR clock_timestamp() > v_now + interval '1 millisecond' THEN
+        -- We may have waited for it: it is ours from now on, unless its deadline has passed.
+        v_now := clock_timestamp();
+        UPDATE flow_signal.flow_signal_waiters AS w
+        SET delivered_at = v_now, due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
+        WHERE w.run_id = p_run_id
+            AND w.step_key = v_step_key
+            AND (w.expires_at IS NULL OR w.expires_at > v_now);
+        IF NOT FOUND THEN
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET
+                delivered_at = NULL,
+                payload_json = NULL,
+                delivery_id = NULL,
+                due_at = CASE WHEN w.queue IS NOT NULL THEN w.expires_at END
+            WHERE w.run_id = p_run_id AND w.step_key = v_step_key;
+            RETURN flow_signal.settle_signal(
+                p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until
+            );
+        END IF;
+    END IF;
+    IF v_wake_channel IS NOT NULL THEN
+        PERFORM pg_notify(v_wake_channel, p_run_id || '/' || v_step_key);
+    END IF;
+    RETURN ('delivered', p_run_id, v_step_key, v_now, false)::flow_signal_v1.delivery;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.deliver_signal(
