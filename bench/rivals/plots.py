@@ -170,9 +170,10 @@ def churn(figures: Figures) -> Figure:
         below.set_xlabel("lifecycles so far")
         below.xaxis.set_major_formatter(THOUSANDS)
         above.yaxis.set_major_formatter(THOUSANDS)
-        above.set_ylim(bottom=0)
-        below.set_ylim(bottom=0)
         below.legend()
+    # Only now that all is drawn: from then on the shared axis keeps its top.
+    for axes in grid[:, 0]:
+        axes.set_ylim(bottom=0)
     return figure
 
 
