@@ -49,7 +49,7 @@ soak: .venv/dev.stamp $(SCRIPT)  ## Stress the line with random transactions for
 	FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/concurrency/test_stress.py tests_py/concurrency/test_schedules.py
 
 .PHONY: bench
-bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: 90)
+bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: 45)
 	$(PYTHON_BIN)/python -m bench.rivals $(if $(FULL),--full)
 
 .PHONY: bench-parts

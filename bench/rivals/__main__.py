@@ -2,7 +2,7 @@
 
 python -m bench.rivals [--full | --report | --work WORK ...]
 
-The quick form takes some five minutes, the full one an hour and a half. Every figure is kept in
+The quick form takes some five minutes, the full one three quarters of an hour. Every figure is kept in
 bench/rivals/figures.json; --report builds the page from there without measuring. --work measures little and writes
 nothing: for who tunes.
 """
@@ -173,7 +173,7 @@ def start_site() -> Iterator[Site]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure flow-signal beside its rivals; write docs/performance.md.")
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--full", action="store_true", help="all that is measured, in an hour and a half")
+    choice.add_argument("--full", action="store_true", help="all that is measured, in three quarters of an hour")
     choice.add_argument("--report", action="store_true", help="only build the page from the figures that were kept")
     choice.add_argument("--work", nargs="+", metavar="WORK", help="only print what is measured of this: deliver, ...")
     options = parser.parse_args()

@@ -168,7 +168,7 @@ def build(figures: Figures) -> str:
     machine = figures.machine
     return Template(TEMPLATE.read_text()).substitute(
         command="make bench FULL=1" if figures.full else "make bench",
-        form="The full form." if figures.full else "The quick form; `make bench FULL=1` measures all, in 90 minutes.",
+        form="The full form." if figures.full else "The quick form; `make bench FULL=1` measures all, in 45 minutes.",
         **{"day": machine.day, "cpu": machine.cpu, "cores": machine.cores, "memory": machine.memory_gib},
         **{"system": machine.system, "load": number(machine.load), "flush": number(machine.flush)},
         postgresql=machine.postgresql,
