@@ -20,7 +20,7 @@ DECLARE
     v_expires_at timestamptz;
     v_waiter flow_signal_v1.waiter;
     v_head_created_at timestamptz;
-    v_head_followed boolean := false;
+    v_head_followed boolean;
     v_behind boolean;
     v_buffered boolean;
     v_now timestamptz;
