@@ -1,9 +1,9 @@
--- raises: 22004 22023 22P02 WS003 0A000
+-- raises: 22004 22023 22P02 54001 WS003 0A000
 CREATE OR REPLACE FUNCTION flow_signal.check_signal(
     p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text,
     p_buffer_until timestamptz
 )
-RETURNS void
+RETURNS json
 LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, pg_temp
@@ -21,11 +21,11 @@ BEGIN
     ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
         PERFORM flow_signal.refuse_isolation('deliver_signal');
     END IF;
-    PERFORM flow_signal.parse_payload('payload', p_payload_json);
+    RETURN flow_signal.parse_payload('payload', p_payload_json);
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.check_signal(
     uuid, text, text, text, timestamptz
 ) FROM public;
 COMMENT ON FUNCTION flow_signal.check_signal(uuid, text, text, text, timestamptz) IS
-'Refuses what deliver_signal does not accept.';
+'Refuses arguments that deliver_signal does not accept; returns the payload.';

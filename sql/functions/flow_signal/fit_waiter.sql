@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION flow_signal.fit_waiter(
 )
 RETURNS flow_signal.flow_signal_waiters
 LANGUAGE plpgsql
-STABLE
+VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -32,10 +32,13 @@ BEGIN
     v_waiter.signal_name := p_signal_name;
     v_waiter.created_at := p_created_at;
     IF p_delivered_at IS NULL THEN
+        v_waiter.status := CASE
+            WHEN p_expires_at <= clock_timestamp() THEN 'expired' ELSE 'waiting' END;
         v_waiter.expires_at := p_expires_at;
         RETURN v_waiter;
     END IF;
 
+    v_waiter.status := 'delivered';
     v_waiter.delivered_at := greatest(p_delivered_at, p_created_at);
     IF p_expires_at > v_waiter.delivered_at THEN
         v_waiter.expires_at := p_expires_at;
@@ -57,6 +60,6 @@ REVOKE ALL ON FUNCTION flow_signal.fit_waiter(
 COMMENT ON FUNCTION flow_signal.fit_waiter(
     uuid, text, text, timestamptz, timestamptz, timestamptz, text
 ) IS
-'The waiter of another store as ours, without its place in the line. Delivered after it was '
-'registered and before its deadline, if it has one; a payload that is no JSON is a JSON '
-'string; who was not delivered has no payload. Refuses what no waiter of ours can be.';
+'A waiter of another store as a row of ours: delivered after it was registered and before its '
+'deadline, if it has one; a payload that is not JSON becomes a JSON string; a waiter that was '
+'not delivered has no payload. Refuses what cannot be a waiter of ours.';

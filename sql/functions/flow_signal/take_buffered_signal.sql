@@ -1,18 +1,21 @@
--- locks: the oldest buffered signals of the line, oldest first; the caller holds the line
+-- locks: buffered signals of (run, signal), oldest first; the caller has the lock row
 CREATE OR REPLACE FUNCTION flow_signal.take_buffered_signal(
     p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz
 )
-RETURNS boolean
+RETURNS SETOF flow_signal_v1.waiter
 LANGUAGE plpgsql
 VOLATILE
+ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_signal record;
     v_now timestamptz;
 BEGIN
     LOOP
+        -- FOR UPDATE waits for purge_buffered, which waits for nothing: so no cycle.
         SELECT b.position, b.buffered_until, b.delivery_id, b.payload_json
         INTO v_signal
         FROM flow_signal.flow_signal_buffered_signals AS b
@@ -22,33 +25,46 @@ BEGIN
         ORDER BY b.position
         LIMIT 1
         FOR UPDATE;
-        v_now := clock_timestamp();
-        IF NOT FOUND OR p_expires_at <= v_now THEN
-            RETURN false;
+        IF NOT FOUND THEN
+            UPDATE flow_signal.flow_signal_locks AS l
+            SET has_buffered = false
+            WHERE l.run_id = p_run_id AND l.signal_name = p_signal_name COLLATE "C";
+            EXIT;
         END IF;
+        v_now := clock_timestamp();
+        EXIT WHEN p_expires_at <= v_now;
 
         IF v_signal.buffered_until > v_now THEN
             DELETE FROM flow_signal.flow_signal_buffered_signals AS b
             WHERE b.run_id = p_run_id
                 AND b.signal_name = p_signal_name COLLATE "C"
                 AND b.position = v_signal.position;
+            -- Its receipt is new, and no transaction is about to insert it: while a signal is
+            -- buffered no waiter is live, and the lock row keeps new ones away.
             PERFORM flow_signal.record_delivery(
-                p_run_id, p_step_key, v_signal.payload_json, v_signal.delivery_id, v_now
+                p_run_id, p_step_key, p_signal_name, v_signal.payload_json,
+                v_signal.delivery_id, v_now
             );
-            RETURN true;
+            EXIT;
         END IF;
-
         UPDATE flow_signal.flow_signal_buffered_signals AS b
         SET dead = true
         WHERE b.run_id = p_run_id
             AND b.signal_name = p_signal_name COLLATE "C"
             AND b.position = v_signal.position;
     END LOOP;
+    RETURN QUERY
+    SELECT
+        w.run_id, w.step_key::text, w.signal_name::text,
+        flow_signal.waiter_state(w.status, w.expires_at, clock_timestamp()),
+        w.created_at, w.expires_at, w.delivered_at, w.payload_json
+    FROM flow_signal.flow_signal_waiters AS w
+    WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.take_buffered_signal(
     uuid, text, text, timestamptz
 ) FROM public;
 COMMENT ON FUNCTION flow_signal.take_buffered_signal(uuid, text, text, timestamptz) IS
-'Gives the oldest buffered signal that is still alive to a live waiter; returns whether there '
-'was one.';
+'Delivers the oldest live buffered signal, if there is one, to a waiter that was registered in '
+'this call; returns the waiter.';

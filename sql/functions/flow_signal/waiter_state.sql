@@ -1,7 +1,6 @@
 -- no SET clause, so that the planner inlines it; every name in it is qualified
 CREATE OR REPLACE FUNCTION flow_signal.waiter_state(
-    p_delivered_at timestamptz, p_expired_at timestamptz, p_expires_at timestamptz,
-    p_now timestamptz
+    p_status text, p_expires_at timestamptz, p_now timestamptz
 )
 RETURNS text
 LANGUAGE sql
@@ -9,15 +8,11 @@ IMMUTABLE
 PARALLEL SAFE
 AS $function$
 SELECT CASE
-    WHEN p_delivered_at IS NOT NULL THEN 'delivered'
-    WHEN p_expired_at IS NOT NULL OR p_expires_at OPERATOR(pg_catalog.<=) p_now THEN 'expired'
-    ELSE 'waiting'
+    WHEN p_status OPERATOR(pg_catalog.=) 'waiting'
+        AND p_expires_at OPERATOR(pg_catalog.<=) p_now THEN 'expired'
+    ELSE p_status
 END
 $function$;
-REVOKE ALL ON FUNCTION flow_signal.waiter_state(
-    timestamptz, timestamptz, timestamptz, timestamptz
-) FROM public;
-COMMENT ON FUNCTION flow_signal.waiter_state(
-    timestamptz, timestamptz, timestamptz, timestamptz
-) IS
-'The state of a waiter at p_now: delivered, expired or waiting.';
+REVOKE ALL ON FUNCTION flow_signal.waiter_state(text, timestamptz, timestamptz) FROM public;
+COMMENT ON FUNCTION flow_signal.waiter_state(text, timestamptz, timestamptz) IS
+'The state of a waiter at p_now: waiting, delivered or expired.';

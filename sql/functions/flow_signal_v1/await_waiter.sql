@@ -1,5 +1,5 @@
 -- since: 1.0 | role: reader | raises: 22004 22023 0A000
--- locks: nothing, but holds its connection and a snapshot while it waits
+-- locks: nothing that it keeps; holds its connection and a snapshot while it waits
 CREATE OR REPLACE FUNCTION flow_signal_v1.await_waiter(
     p_run_id uuid,
     p_step_key text,
@@ -9,13 +9,16 @@ RETURNS SETOF flow_signal_v1.waiter
 LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
+ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $function$
 DECLARE
     v_waiter flow_signal_v1.waiter;
+    v_status text;
+    v_is_free boolean;
     v_pause interval := interval '5 milliseconds';
-    v_now timestamptz;
+    v_now timestamptz := clock_timestamp();
     v_until timestamptz;
 BEGIN
     IF p_run_id IS NULL THEN
@@ -24,31 +27,60 @@ BEGIN
         PERFORM flow_signal.refuse_name('step key', p_step_key);
     ELSIF p_max_wait IS NULL THEN
         PERFORM flow_signal.refuse_null('wait');
-    ELSIF p_max_wait NOT BETWEEN '0' AND '5 minutes' THEN
+    ELSIF NOT flow_signal.is_soon(p_max_wait, v_now, '5 minutes') THEN
         PERFORM flow_signal.refuse_range('wait', p_max_wait::text, '0 to 5 minutes');
     -- The snapshot would never show the delivery.
     ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
         PERFORM flow_signal.refuse_isolation('await_waiter');
     END IF;
-    v_until := clock_timestamp() + p_max_wait;
+    v_until := v_now + p_max_wait;
 
     LOOP
         v_now := clock_timestamp();
         SELECT
             w.run_id, w.step_key, w.signal_name,
-            flow_signal.waiter_state(w.delivered_at, w.expired_at, w.expires_at, v_now),
-            w.created_at, w.expires_at, w.delivered_at, w.payload_json
-        INTO v_waiter
+            flow_signal.waiter_state(w.status, w.expires_at, v_now),
+            w.created_at, w.expires_at, w.delivered_at, w.payload_json, w.status
+        INTO
+            v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name, v_waiter.state,
+            v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at,
+            v_waiter.payload_json, v_status
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         IF NOT FOUND THEN
             RETURN;
-        ELSIF v_waiter.state <> 'waiting' OR v_now >= v_until THEN
+        END IF;
+        IF v_waiter.state = 'expired' AND v_status = 'waiting'
+            AND current_setting('transaction_read_only') = 'off' THEN
+            -- A sender may have delivered in time and not committed yet: then its lock is on the
+            -- row. The block gives our lock back at once.
+            BEGIN
+                PERFORM
+                FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.run_id = p_run_id
+                    AND w.step_key = p_step_key COLLATE "C"
+                    AND w.status = 'waiting'
+                    AND w.expires_at <= v_now
+                FOR NO KEY UPDATE SKIP LOCKED;
+                v_is_free := FOUND;
+                RAISE SQLSTATE 'WS000';
+            EXCEPTION
+                WHEN SQLSTATE 'WS000' THEN
+                    NULL;
+            END;
+            IF NOT v_is_free THEN
+                v_waiter.state := 'waiting';
+            END IF;
+        END IF;
+        IF v_waiter.state <> 'waiting' OR v_now >= v_until THEN
             RETURN NEXT v_waiter;
             RETURN;
         END IF;
         PERFORM pg_sleep(
-            extract(EPOCH FROM least(v_pause, v_until - v_now, v_waiter.expires_at - v_now))
+            extract(EPOCH FROM least(
+                v_pause, v_until - v_now,
+                CASE WHEN v_waiter.expires_at > v_now THEN v_waiter.expires_at - v_now END
+            ))
         );
         v_pause := least(2 * v_pause, interval '100 milliseconds');
     END LOOP;
@@ -60,6 +92,7 @@ GRANT EXECUTE ON FUNCTION flow_signal_v1.await_waiter(
 ) TO flow_signal_reader;
 COMMENT ON FUNCTION flow_signal_v1.await_waiter(uuid, text, interval) IS
 'Waits until the waiter is delivered or expired, at most p_max_wait (0 to 5 minutes), and '
-'returns it as it is then; no row when there is no such waiter. Looks every 5 to 100 ms. For '
-'drivers that cannot LISTEN: each call holds a connection and a snapshot, which keeps vacuum '
-'from cleaning what dies meanwhile.';
+'returns it as it is then; no row when there is no such waiter. Looks every 5 to 100 ms. On a '
+'primary it does not say expired while another transaction is changing the waiter. For drivers '
+'that cannot LISTEN: each call holds a connection and a snapshot, which keeps vacuum from '
+'removing rows that are deleted meanwhile.';

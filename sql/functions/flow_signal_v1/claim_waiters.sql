@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION flow_signal_v1.claim_waiters(
     p_limit integer DEFAULT 100,
     p_lease interval DEFAULT '1 minute'
 )
-RETURNS SETOF flow_signal_v1.waiter
+RETURNS SETOF flow_signal_v1.claimed_waiter
 LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
@@ -15,7 +15,8 @@ SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $function$
 DECLARE
-    v_now timestamptz := clock_timestamp();
+    v_now CONSTANT timestamptz := clock_timestamp();
+    v_claim_id CONSTANT uuid := gen_random_uuid();
 BEGIN
     IF flow_signal.is_name(p_queue) IS NOT TRUE THEN
         PERFORM flow_signal.refuse_name('queue', p_queue);
@@ -25,7 +26,7 @@ BEGIN
         PERFORM flow_signal.refuse_range('limit', p_limit::text, '1 to 10000');
     ELSIF p_lease IS NULL THEN
         PERFORM flow_signal.refuse_null('lease');
-    ELSIF p_lease <= '0' OR p_lease > '1 day' THEN
+    ELSIF NOT flow_signal.is_soon(p_lease, v_now, '1 day') OR v_now + p_lease = v_now THEN
         PERFORM flow_signal.refuse_range('lease', p_lease::text, 'more than 0 to 1 day');
     -- Every waiter that somebody claimed after the snapshot would end the call with 40001.
     ELSIF current_setting('transaction_isolation') NOT LIKE 'read %' THEN
@@ -46,21 +47,17 @@ BEGIN
         UPDATE flow_signal.flow_signal_waiters AS w
         SET
             due_at = v_now + p_lease,
-            expired_at = CASE WHEN w.delivered_at IS NULL THEN coalesce(w.expired_at, v_now) END,
-            place = CASE
-                WHEN w.place = 'head' THEN 'head'
-                WHEN w.delivered_at IS NULL THEN 'expired'
-                ELSE 'delivered'
-            END
+            status = CASE WHEN w.status = 'waiting' THEN 'expired' ELSE w.status END,
+            claim_id = v_claim_id,
+            attempt = coalesce(w.attempt, 0) + 1
         FROM due AS d
         WHERE w.run_id = d.run_id AND w.step_key = d.step_key
         RETURNING w.*, d.due_at AS was_due_at
     )
 
     SELECT
-        c.run_id, c.step_key::text, c.signal_name::text,
-        CASE WHEN c.delivered_at IS NULL THEN 'expired' ELSE 'delivered' END,
-        c.created_at, c.expires_at, c.delivered_at, c.payload_json
+        c.run_id, c.step_key::text, c.signal_name::text, c.status::text, c.created_at,
+        c.expires_at, c.delivered_at, c.payload_json, c.claim_id, c.attempt
     FROM claimed AS c
     ORDER BY c.was_due_at, c.run_id, c.step_key;
 END
@@ -70,7 +67,7 @@ GRANT EXECUTE ON FUNCTION flow_signal_v1.claim_waiters(
     text, integer, interval
 ) TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) IS
-'Hands out waits of a queue that are over, delivered or expired, oldest due first, each to one '
-'caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as '
-'expired stays expired. remove_waiter acknowledges; what is not removed is handed out again '
-'after the lease.';
+'Hands out the waiters of a queue that are delivered or past their deadline, oldest due first, '
+'each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed '
+'out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that is '
+'not removed is handed out again after the lease, with the next attempt and another claim_id.';

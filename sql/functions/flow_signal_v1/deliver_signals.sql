@@ -1,5 +1,6 @@
--- since: 1.0 | role: sender | raises: 22004 22023 22P02 WS002 WS003 0A000
--- locks: the lines, in the order of (run_id, signal_name); then as deliver_signal
+-- since: 1.0 | role: sender | raises: 22004 22023 22P02 54001 WS002 WS003 WS004 0A000
+-- locks: waiters, in the order of (run_id, signal_name, created_at, step_key); receipts; then lock
+-- rows, in the order of (run_id, signal_name)
 CREATE OR REPLACE FUNCTION flow_signal_v1.deliver_signals(
     p_run_ids uuid[],
     p_signal_names text[],
@@ -13,6 +14,7 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_lengths integer[] := array_remove(ARRAY[
@@ -25,6 +27,7 @@ DECLARE
     );
     v_payloads json[];
     v_verdicts flow_signal_v1.delivery[];
+    v_verdict flow_signal_v1.delivery;
     v_signal record;
 BEGIN
     IF p_run_ids IS NULL THEN
@@ -65,28 +68,66 @@ BEGIN
     BEGIN
         v_payloads := p_payloads_json::json[];
     EXCEPTION
-        WHEN invalid_text_representation THEN
+        WHEN invalid_text_representation OR statement_too_complex THEN
             PERFORM flow_signal.parse_payload('payload ' || s.n, s.payload_json)
             FROM unnest(p_payloads_json) WITH ORDINALITY AS s (payload_json, n);
     END;
 
-    v_verdicts := flow_signal.deliver_to_heads(
-        p_run_ids, p_signal_names, v_payloads, p_delivery_ids
-    );
-    FOR v_signal IN
-        SELECT s.run_id, s.signal_name, s.payload_json, s.delivery_id, s.n
-        FROM unnest(p_run_ids, p_signal_names, v_payloads, p_delivery_ids, v_verdicts)
-            WITH ORDINALITY AS s (
-                run_id, signal_name, payload_json, delivery_id, status, of_run_id, step_key,
-                delivered_at, replayed, n
-            )
-        WHERE s.status IS NULL
-        ORDER BY s.run_id, s.signal_name COLLATE "C", s.n
     LOOP
-        v_verdicts[v_signal.n] := flow_signal.settle_signal(
-            v_signal.run_id, v_signal.signal_name, v_signal.payload_json, v_signal.delivery_id,
-            p_buffer_until
-        );
+        BEGIN
+            v_verdicts := flow_signal.deliver_to_waiters(
+                p_run_ids, p_signal_names, v_payloads, p_delivery_ids
+            );
+            -- The signals that found no waiter: their lock rows, after all rows of waiters, since
+            -- no call waits for a waiter while it has a lock row.
+            IF EXISTS (SELECT FROM unnest(v_verdicts) AS v WHERE v.status IS NULL) THEN
+                INSERT INTO flow_signal.flow_signal_locks AS l (run_id, signal_name)
+                SELECT DISTINCT s.run_id, s.signal_name COLLATE "C"
+                FROM unnest(p_run_ids, p_signal_names, v_verdicts)
+                    AS s (run_id, signal_name, status)
+                WHERE s.status IS NULL
+                ORDER BY s.run_id, s.signal_name COLLATE "C"
+                ON CONFLICT (run_id, signal_name) DO UPDATE
+                SET has_buffered = true WHERE l.has_buffered;
+                FOR v_signal IN
+                    SELECT s.run_id, s.signal_name, s.payload, s.delivery_id, s.n
+                    FROM unnest(
+                        p_run_ids, p_signal_names, v_payloads, p_delivery_ids, v_verdicts
+                    ) WITH ORDINALITY AS s (
+                        run_id, signal_name, payload, delivery_id, status, of_run_id, step_key,
+                        delivered_at, replayed, n
+                    )
+                    WHERE s.status IS NULL
+                    ORDER BY s.run_id, s.signal_name COLLATE "C", s.n
+                LOOP
+                    v_verdict := flow_signal.refuse_or_buffer(
+                        v_signal.run_id, v_signal.signal_name, v_signal.payload,
+                        v_signal.delivery_id, p_buffer_until
+                    );
+                    IF v_verdict.status IS NULL THEN
+                        RAISE SQLSTATE 'WS000';
+                    END IF;
+                    v_verdicts[v_signal.n] := v_verdict;
+                END LOOP;
+                -- Lock rows that nothing needs.
+                DELETE FROM flow_signal.flow_signal_locks AS l
+                USING (
+                    SELECT DISTINCT s.run_id, s.signal_name COLLATE "C" AS signal_name
+                    FROM unnest(p_run_ids, p_signal_names, v_verdicts)
+                        AS s (run_id, signal_name, status)
+                    WHERE s.status = 'not_found'
+                ) AS r
+                WHERE l.run_id = r.run_id
+                    AND l.signal_name = r.signal_name
+                    AND NOT l.has_buffered;
+            END IF;
+            EXIT;
+        EXCEPTION
+            -- A waiter is live, or an id known, that was not when the rows were locked: let all
+            -- locks go and begin again.
+            WHEN SQLSTATE 'WS000' THEN
+                NULL;
+        END;
     END LOOP;
 
     RETURN QUERY

@@ -5,6 +5,7 @@ RETURNS SETOF flow_signal_v1.waiter
 LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
+ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $function$
@@ -12,9 +13,7 @@ BEGIN
     RETURN QUERY
     SELECT
         w.run_id, w.step_key::text, w.signal_name::text,
-        flow_signal.waiter_state(
-            w.delivered_at, w.expired_at, w.expires_at, clock_timestamp()
-        ),
+        flow_signal.waiter_state(w.status, w.expires_at, clock_timestamp()),
         w.created_at, w.expires_at, w.delivered_at, w.payload_json
     FROM flow_signal.flow_signal_waiters AS w
     WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
@@ -30,4 +29,4 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.get_waiter(uuid, text) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.get_waiter(uuid, text) TO flow_signal_reader;
 COMMENT ON FUNCTION flow_signal_v1.get_waiter(uuid, text) IS
-'The waiter of a step, or no row. Reads only, also on a hot standby.';
+'The waiter of a step, or no row. Reads only; works on a hot standby.';

@@ -93,13 +93,6 @@ BEGIN
     END LOOP;
 
     LOOP
-        IF NOT p_dry_run THEN
-            PERFORM flow_signal.hold_steps(
-                array_agg(s.run_id), array_agg(s.step_key), array_agg(s.signal_name)
-            )
-            FROM unnest(v_waiters) AS s
-            WHERE s.run_id IS NOT NULL;
-        END IF;
         FOR v_row IN
             SELECT
                 s.n,
@@ -111,14 +104,11 @@ BEGIN
                 END AS conflict
             FROM (
                 SELECT
-                    u.run_id, u.step_key, u.signal_name, u.delivered_at, u.n, row_number() OVER (
-                        PARTITION BY u.run_id, u.step_key ORDER BY u.n
+                    u.run_id, u.step_key, u.signal_name, u.delivered_at, u.ordinality AS n,
+                    row_number() OVER (
+                        PARTITION BY u.run_id, u.step_key ORDER BY u.ordinality
                     ) AS nth
-                FROM unnest(v_waiters) WITH ORDINALITY AS u (
-                    run_id, step_key, signal_name, place, followed, created_at, expires_at,
-                    delivered_at, expired_at, due_at, delivery_id, wake_channel, queue,
-                    payload_json, n
-                )
+                FROM unnest(v_waiters) WITH ORDINALITY AS u
                 WHERE u.run_id IS NOT NULL
             ) AS s
             LEFT JOIN flow_signal.flow_signal_waiters AS w

@@ -52,8 +52,7 @@ BEGIN
             w.created_at, w.expires_at, w.delivered_at, w.payload_json
         FROM (
             SELECT
-                r.*,
-                flow_signal.waiter_state(r.delivered_at, r.expired_at, r.expires_at, v_now) AS state
+                r.*, flow_signal.waiter_state(r.status, r.expires_at, v_now) AS state
             FROM flow_signal.flow_signal_waiters AS r
         ) AS w
         WHERE (w.run_id, w.step_key) > (v_after_run_id, v_after_step_key)
@@ -68,8 +67,7 @@ BEGIN
             w.created_at, w.expires_at, w.delivered_at, w.payload_json
         FROM (
             SELECT
-                r.*,
-                flow_signal.waiter_state(r.delivered_at, r.expired_at, r.expires_at, v_now) AS state
+                r.*, flow_signal.waiter_state(r.status, r.expires_at, v_now) AS state
             FROM flow_signal.flow_signal_waiters AS r
         ) AS w
         WHERE w.run_id = p_run_id

@@ -9,14 +9,17 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $function$
 DECLARE
     v_block_size CONSTANT integer := current_setting('block_size')::integer;
     v_began CONSTANT timestamptz := clock_timestamp();
     v_before CONSTANT timestamptz := least(p_settled_before, v_began);
-    -- The blocks of both tables are numbered through, the waiters' first.
-    v_waiter_blocks bigint;
+    -- The blocks of the four tables are numbered through; v_ends has where each table ends.
+    v_ends bigint[] := '{0}';
     v_blocks bigint;
+    v_table integer;
     v_unseen bigint;
     v_from bigint;
     v_to bigint;
@@ -25,6 +28,7 @@ DECLARE
     v_after tid;
     v_end tid;
     v_found tid [];
+    v_last tid;
     v_deleted bigint := 0::bigint;
     v_now timestamptz;
 BEGIN
@@ -41,9 +45,15 @@ BEGIN
         PERFORM flow_signal.refuse_isolation('purge');
     END IF;
 
-    v_waiter_blocks := pg_relation_size('flow_signal.flow_signal_waiters') / v_block_size;
-    v_blocks := v_waiter_blocks
-        + pg_relation_size('flow_signal.flow_signal_buffered_signals') / v_block_size;
+    FOREACH v_blocks IN ARRAY ARRAY[
+        pg_relation_size('flow_signal.flow_signal_waiters'),
+        pg_relation_size('flow_signal.flow_signal_buffered_signals'),
+        pg_relation_size('flow_signal.flow_signal_receipts'),
+        pg_relation_size('flow_signal.flow_signal_locks')
+    ] LOOP
+        v_ends := v_ends || v_ends[cardinality(v_ends)] + v_blocks / v_block_size;
+    END LOOP;
+    v_blocks := v_ends[5];
     v_unseen := v_blocks;
     -- Where the session's last call found the first; else anywhere. What that call has emptied is
     -- read once more, while it is in memory, which leaves notes for all who read it later.
@@ -54,41 +64,85 @@ BEGIN
 
     WHILE v_unseen > 0 LOOP
         v_from := v_to % v_blocks;
-        IF v_from < v_waiter_blocks THEN
-            v_to := least(v_from + v_step, v_waiter_blocks);
-            v_after := format('(%s,0)', v_from)::tid;
-            v_end := format('(%s,0)', v_to)::tid;
-        ELSE
-            v_to := least(v_from + v_step, v_blocks);
-            v_after := format('(%s,0)', v_from - v_waiter_blocks)::tid;
-            v_end := format('(%s,0)', v_to - v_waiter_blocks)::tid;
-        END IF;
-        -- A hundred rows at a time, because each may have a megabyte of payload. Who holds a row
-        -- only keeps it from being deleted: nobody's answer depends on that, and another call
-        -- finds it.
+        v_table := width_bucket(v_from, v_ends);
+        v_to := least(v_from + v_step, v_ends[v_table + 1]);
+        v_after := format('(%s,0)', v_from - v_ends[v_table])::tid;
+        v_end := format('(%s,0)', v_to - v_ends[v_table])::tid;
+        -- A hundred rows at a time, because each may have a megabyte of payload. A row that is
+        -- locked stays: no verdict depends on that, and another call finds it.
         LOOP
-            IF v_from < v_waiter_blocks THEN
-                v_found := ARRAY(
-                    SELECT w.ctid
-                    FROM flow_signal.flow_signal_waiters AS w
-                    WHERE w.ctid > v_after
-                        AND w.ctid < v_end
-                        AND coalesce(w.delivered_at, w.expired_at, w.expires_at) < v_before
-                    LIMIT least(p_limit - v_deleted, 100)
-                    FOR UPDATE SKIP LOCKED
-                );
-                DELETE FROM flow_signal.flow_signal_waiters AS w WHERE w.ctid = ANY(v_found);
-            ELSE
-                v_found := ARRAY(
-                    SELECT b.ctid
-                    FROM flow_signal.flow_signal_buffered_signals AS b
-                    WHERE b.ctid > v_after AND b.ctid < v_end AND b.buffered_until < v_before
-                    LIMIT least(p_limit - v_deleted, 100)
-                    FOR UPDATE SKIP LOCKED
-                );
-                DELETE FROM flow_signal.flow_signal_buffered_signals AS b
-                WHERE b.ctid = ANY(v_found);
-            END IF;
+            CASE v_table
+                WHEN 1 THEN
+                    v_found := ARRAY(
+                        SELECT w.ctid
+                        FROM flow_signal.flow_signal_waiters AS w
+                        WHERE w.ctid > v_after
+                            AND w.ctid < v_end
+                            AND coalesce(w.delivered_at, w.expires_at) < v_before
+                        LIMIT least(p_limit - v_deleted, 100)
+                        FOR UPDATE SKIP LOCKED
+                    );
+                    v_last := v_found[100];
+                    DELETE FROM flow_signal.flow_signal_waiters AS w
+                    WHERE w.ctid = ANY(v_found);
+                WHEN 2 THEN
+                    v_found := ARRAY(
+                        SELECT b.ctid
+                        FROM flow_signal.flow_signal_buffered_signals AS b
+                        WHERE b.ctid > v_after AND b.ctid < v_end
+                            AND b.buffered_until < v_before
+                        LIMIT least(p_limit - v_deleted, 100)
+                        FOR UPDATE SKIP LOCKED
+                    );
+                    v_last := v_found[100];
+                    DELETE FROM flow_signal.flow_signal_buffered_signals AS b
+                    WHERE b.ctid = ANY(v_found);
+                WHEN 3 THEN
+                    v_found := ARRAY(
+                        SELECT r.ctid
+                        FROM flow_signal.flow_signal_receipts AS r
+                        WHERE r.ctid > v_after AND r.ctid < v_end AND r.delivered_at < v_before
+                            AND NOT EXISTS (
+                                SELECT FROM flow_signal.flow_signal_waiters AS w
+                                WHERE w.run_id = r.run_id
+                                    AND w.step_key = r.step_key
+                                    AND w.delivered_at = r.delivered_at
+                            )
+                        LIMIT least(p_limit - v_deleted, 100)
+                        FOR UPDATE SKIP LOCKED
+                    );
+                    v_last := v_found[100];
+                    DELETE FROM flow_signal.flow_signal_receipts AS r
+                    WHERE r.ctid = ANY(v_found);
+                ELSE
+                    v_found := ARRAY(
+                        SELECT l.ctid
+                        FROM flow_signal.flow_signal_locks AS l
+                        WHERE l.ctid > v_after AND l.ctid < v_end
+                            AND NOT EXISTS (
+                                SELECT FROM flow_signal.flow_signal_waiters AS w
+                                WHERE w.run_id = l.run_id AND w.signal_name = l.signal_name
+                            )
+                        LIMIT least(p_limit - v_deleted, 100)
+                        FOR UPDATE SKIP LOCKED
+                    );
+                    v_last := v_found[100];
+                    -- A statement of its own, once the rows are locked: its snapshot has every
+                    -- signal that was buffered under them.
+                    WITH gone AS (
+                        DELETE FROM flow_signal.flow_signal_locks AS l
+                        WHERE l.ctid = ANY(v_found)
+                            AND NOT EXISTS (
+                                SELECT FROM flow_signal.flow_signal_buffered_signals AS b
+                                WHERE b.run_id = l.run_id
+                                    AND b.signal_name = l.signal_name
+                                    AND NOT b.dead
+                            )
+                        RETURNING l.ctid
+                    )
+
+                    SELECT coalesce(array_agg(g.ctid), '{}') INTO v_found FROM gone AS g;
+            END CASE;
             IF v_deleted = 0 AND cardinality(v_found) > 0 THEN
                 PERFORM set_config('flow_signal.purge_block', v_from::text, false);
             END IF;
@@ -98,8 +152,8 @@ BEGIN
                 OR v_deleted > 0 AND v_now > v_began + interval '250 milliseconds' THEN
                 RETURN v_deleted;
             END IF;
-            EXIT WHEN cardinality(v_found) < 100;
-            v_after := v_found[100];
+            EXIT WHEN v_last IS NULL;
+            v_after := v_last;
         END LOOP;
         v_unseen := v_unseen - (v_to - v_from);
         v_step := CASE
@@ -114,8 +168,9 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.purge(timestamptz, integer) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.purge(timestamptz, integer) TO flow_signal_admin;
 COMMENT ON FUNCTION flow_signal_v1.purge(timestamptz, integer) IS
-'Deletes up to p_limit (1 to 100000) waiters that were delivered or expired before '
-'p_settled_before, fetched by their engine or not, and buffered signals whose time was over '
-'before then; never a live one. Returns how many. Stops early after a quarter of a second if '
-'it has found some; 0: in both tables none is left, except what others hold at the moment. '
-'Call it until then, each call in a transaction of its own.';
+'Deletes up to p_limit (1 to 100000) rows: waiters that were delivered or expired before '
+'p_settled_before, fetched by their engine or not; buffered signals whose time ended before then; '
+'receipts of deliveries before then whose waiter is gone; lock rows that no waiter and no '
+'buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops early '
+'after a quarter of a second if it has found some; 0: none is left, except rows that others '
+'have locked. Call it until then, each call in a transaction of its own.';

@@ -1,5 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 22023 0A000 WS001
--- locks: the line; for another signal name both lines, in name order; then the waiter
+-- locks: the step's row, then the lock row of (run, signal), then a buffered signal
 CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiter(
     p_run_id uuid,
     p_step_key text,
@@ -8,21 +8,20 @@ CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiter(
     p_wake_channel text DEFAULT NULL,
     p_queue text DEFAULT NULL
 )
-RETURNS flow_signal_v1.waiter
+RETURNS SETOF flow_signal_v1.waiter
 LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
+ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_expires_at timestamptz;
-    v_waiter flow_signal_v1.waiter;
-    v_head_created_at timestamptz;
-    v_head_followed boolean;
-    v_behind boolean;
-    v_buffered boolean;
+    v_waiter flow_signal.flow_signal_waiters;
+    v_status text;
+    v_has_buffered boolean;
     v_now timestamptz;
 BEGIN
     IF p_run_id IS NULL THEN
@@ -48,112 +47,107 @@ BEGIN
     END IF;
 
     LOOP
-        -- The first of its line; waits for whoever is about to be that or holds the empty line.
+        -- A new step. The row comes before the lock row: a call that has the lock row waits for
+        -- no step, so no two calls can wait for one another.
         v_now := clock_timestamp();
+        v_status := CASE WHEN v_expires_at <= v_now THEN 'expired' ELSE 'waiting' END;
         INSERT INTO flow_signal.flow_signal_waiters (
-            run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
+            run_id, step_key, signal_name, status, created_at, expires_at, due_at, wake_channel,
             queue
         )
         VALUES (
-            p_run_id, p_step_key, p_signal_name, 'head', v_now, v_expires_at,
+            p_run_id, p_step_key, p_signal_name, v_status, v_now, v_expires_at,
             CASE WHEN p_queue IS NOT NULL THEN v_expires_at END, p_wake_channel, p_queue
         )
         ON CONFLICT DO NOTHING;
-        EXIT WHEN FOUND;
-
-        -- The step waits already.
-        PERFORM
-        FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         IF FOUND THEN
-            v_waiter := flow_signal.change_waiter(
-                p_run_id, p_step_key, p_signal_name, v_expires_at, p_wake_channel, p_queue
-            );
-            CONTINUE WHEN v_waiter.run_id IS NULL;
-            RETURN v_waiter;
+            v_has_buffered := flow_signal.lock_signal(p_run_id, p_signal_name);
+            EXIT WHEN v_has_buffered AND v_status = 'waiting';
+            RETURN NEXT (
+                p_run_id, p_step_key, p_signal_name, v_status, v_now, v_expires_at, NULL, NULL
+            )::flow_signal_v1.waiter;
+            RETURN;
         END IF;
 
-        -- The line has a head: behind it.
-        v_now := clock_timestamp();
-        INSERT INTO flow_signal.flow_signal_waiters (
-            run_id, step_key, signal_name, place, created_at, expires_at, due_at, wake_channel,
-            queue
-        )
-        VALUES (
-            p_run_id, p_step_key, p_signal_name, 'waiting', v_now, v_expires_at,
-            CASE WHEN p_queue IS NOT NULL THEN v_expires_at END, p_wake_channel, p_queue
-        )
-        ON CONFLICT DO NOTHING;
-        CONTINUE WHEN NOT FOUND;
-        SELECT w.created_at, w.followed
-        INTO v_head_created_at, v_head_followed
+        -- The step is registered already. FOR NO KEY UPDATE waits for a sender that is delivering
+        -- to it, and for a removal: then the step is new.
+        SELECT w.*
+        INTO v_waiter
         FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id
-            AND w.signal_name = p_signal_name COLLATE "C"
-            AND w.place = 'head'
+        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
         FOR NO KEY UPDATE;
-        IF NOT FOUND AND NOT flow_signal.hold_line(p_run_id, p_signal_name) THEN
-            v_now := clock_timestamp();
-            UPDATE flow_signal.flow_signal_waiters AS w
-            SET place = 'head', created_at = v_now
+        CONTINUE WHEN NOT FOUND;
+        IF v_waiter.status = 'delivered' THEN
+            IF v_waiter.signal_name <> p_signal_name COLLATE "C" THEN
+                PERFORM flow_signal.refuse_mismatch(v_waiter, p_signal_name);
+            END IF;
+            RETURN NEXT (
+                p_run_id, p_step_key, p_signal_name, 'delivered', v_waiter.created_at,
+                v_waiter.expires_at, v_waiter.delivered_at, v_waiter.payload_json
+            )::flow_signal_v1.waiter;
+            RETURN;
+        END IF;
+
+        v_now := clock_timestamp();
+        v_status := CASE
+            WHEN v_expires_at <= v_now THEN 'expired'
+            WHEN v_waiter.expires_at IS NOT DISTINCT FROM v_expires_at THEN v_waiter.status
+            ELSE 'waiting'
+        END;
+        IF v_waiter.signal_name <> p_signal_name COLLATE "C" THEN
+            -- A new row, not an UPDATE: a sender that waits for the old row would lock the new one
+            -- as well, out of its order, since that is in another FIFO now.
+            DELETE FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
-        -- Who came into the line while we waited for it is older.
-        ELSIF v_head_created_at IS NULL OR v_now < greatest(v_head_created_at, (
-            SELECT w.created_at
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id
-                AND w.signal_name = p_signal_name COLLATE "C"
-                AND w.place = 'waiting'
-            ORDER BY w.created_at DESC
-            LIMIT 1
-        ), (
-            SELECT w.created_at
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id
-                AND w.signal_name = p_signal_name COLLATE "C"
-                AND w.place = 'delivered'
-            ORDER BY w.created_at DESC
-            LIMIT 1
-        )) THEN
-            v_now := clock_timestamp();
+            INSERT INTO flow_signal.flow_signal_waiters (
+                run_id, step_key, signal_name, status, created_at, expires_at, due_at,
+                wake_channel, queue
+            )
+            VALUES (
+                p_run_id, p_step_key, p_signal_name, v_status, v_waiter.created_at,
+                v_expires_at, CASE WHEN p_queue IS NOT NULL THEN v_expires_at END,
+                p_wake_channel, p_queue
+            );
+        ELSIF v_waiter.expires_at IS DISTINCT FROM v_expires_at
+            OR v_waiter.queue IS DISTINCT FROM p_queue COLLATE "C" THEN
             UPDATE flow_signal.flow_signal_waiters AS w
-            SET created_at = v_now
+            SET
+                status = v_status,
+                expires_at = v_expires_at,
+                due_at = CASE WHEN p_queue IS NOT NULL THEN v_expires_at END,
+                claim_id = NULL,
+                attempt = NULL,
+                wake_channel = p_wake_channel,
+                queue = p_queue
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+        ELSIF v_waiter.wake_channel IS DISTINCT FROM p_wake_channel COLLATE "C" THEN
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET wake_channel = p_wake_channel
             WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         END IF;
-        EXIT;
+        -- A sender does not see a waiter that was expired, or in another FIFO, until we commit:
+        -- only the lock row makes it wait. A waiter that was live already has taken what was
+        -- buffered.
+        IF v_status = 'waiting' AND (
+            v_waiter.status <> 'waiting' OR v_waiter.signal_name <> p_signal_name COLLATE "C"
+        ) THEN
+            v_has_buffered := flow_signal.lock_signal(p_run_id, p_signal_name);
+            EXIT WHEN v_has_buffered;
+        END IF;
+        RETURN NEXT (
+            p_run_id, p_step_key, p_signal_name, v_status, v_waiter.created_at, v_expires_at,
+            NULL, NULL
+        )::flow_signal_v1.waiter;
+        RETURN;
     END LOOP;
 
-    SELECT EXISTS (
-        SELECT FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id
-            AND w.signal_name = p_signal_name COLLATE "C"
-            AND w.place <> 'head'
-    ), EXISTS (
-        SELECT FROM flow_signal.flow_signal_buffered_signals AS b
-        WHERE b.run_id = p_run_id AND b.signal_name = p_signal_name COLLATE "C" AND NOT b.dead
-    )
-    INTO v_behind, v_buffered;
-    IF v_behind OR v_buffered THEN
-        IF v_behind AND v_head_followed IS NOT TRUE THEN
-            PERFORM flow_signal.mark_followed(ARRAY[p_run_id], ARRAY[p_signal_name]);
-        END IF;
-        IF v_buffered AND flow_signal.take_buffered_signal(
-            p_run_id, p_step_key, p_signal_name, v_expires_at
-        ) THEN
-            SELECT
-                w.run_id, w.step_key, w.signal_name, 'delivered', w.created_at, w.expires_at,
-                w.delivered_at, w.payload_json
-            INTO STRICT v_waiter
-            FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
-            RETURN v_waiter;
-        END IF;
-    END IF;
-    RETURN (
-        p_run_id, p_step_key, p_signal_name,
-        flow_signal.waiter_state(NULL, NULL, v_expires_at, clock_timestamp()),
-        v_now, v_expires_at, NULL, NULL
-    )::flow_signal_v1.waiter;
+    RETURN QUERY
+    SELECT
+        w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
+        w.delivered_at, w.payload_json
+    FROM flow_signal.take_buffered_signal(
+        p_run_id, p_step_key, p_signal_name, v_expires_at
+    ) AS w;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.register_waiter(
@@ -164,8 +158,8 @@ GRANT EXECUTE ON FUNCTION flow_signal_v1.register_waiter(
 )
 TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.register_waiter(uuid, text, text, timestamptz, text, text) IS
-'Parks a step until the signal p_signal_name comes to its run, at the latest until '
-'p_expires_at (NULL: for ever). Takes the oldest buffered signal at once if there is one. '
-'The same key again: a delivered waiter comes back with its payload, any other takes the '
-'new signal, deadline, wake channel and queue. p_wake_channel: NOTIFY run_id/step_key there '
-'on delivery. p_queue: hand the wait out by claim_waiters when it is over.';
+'Parks a step until the signal p_signal_name reaches its run, at the latest until p_expires_at '
+'(NULL: for ever). Takes the oldest buffered signal at once, if there is one. The same key '
+'again: a delivered waiter comes back with its payload; any other one takes the new signal, '
+'deadline, wake channel and queue. p_wake_channel: NOTIFY run_id/step_key there on delivery. '
+'p_queue: claim_waiters hands the waiter out once it is delivered or expired.';

@@ -1,5 +1,6 @@
 -- since: 1.0 | role: engine | raises: 22004 22023 0A000 WS001
--- locks: run after run, the steps and their lines; then as register_waiter
+-- locks: new steps, in the order of (run_id, step_key); other steps, in the order of (run_id,
+-- signal_name, created_at, step_key); then lock rows, in the order of (run_id, signal_name)
 CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiters(
     p_run_ids uuid[],
     p_step_keys text[],
@@ -14,6 +15,9 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $function$
 DECLARE
     v_lengths integer[] := array_remove(ARRAY[
@@ -25,10 +29,14 @@ DECLARE
         array_ndims(p_expires_at)
     );
     v_expires_at timestamptz[];
-    v_created_at timestamptz[];
+    -- The inputs that are new steps, and the others: the step is registered already, or the
+    -- batch has it twice.
+    v_new bigint[];
+    v_others bigint[];
+    v_locked bigint;
+    v_waiters flow_signal_v1.waiter[];
+    v_waiter flow_signal_v1.waiter;
     v_step record;
-    v_registered boolean;
-    v_taken boolean := false;
     v_now timestamptz;
 BEGIN
     IF p_run_ids IS NULL THEN
@@ -67,67 +75,132 @@ BEGIN
         PERFORM flow_signal.refuse_instant('deadline ' || v_step.n, v_step.expires_at);
     END IF;
 
-    v_created_at := flow_signal.next_instants(cardinality(p_run_ids));
-    v_registered := flow_signal.register_first_steps(
-        p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at, p_wake_channel,
-        p_queue
-    );
-    IF NOT v_registered THEN
-        PERFORM flow_signal.hold_steps(p_run_ids, p_step_keys, p_signal_names);
-        v_created_at := flow_signal.next_instants(cardinality(p_run_ids));
-        v_registered := flow_signal.register_new_steps(
-            p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at, p_wake_channel,
-            p_queue
-        );
-    END IF;
-    IF NOT v_registered THEN
-        RETURN QUERY
-        SELECT
-            w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
-            w.delivered_at, w.payload_json
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
-            AS s (run_id, step_key, signal_name, expires_at)
-        CROSS JOIN LATERAL flow_signal_v1.register_waiter(
-            s.run_id, s.step_key, s.signal_name, s.expires_at, p_wake_channel, p_queue
-        ) AS w;
-        RETURN;
-    END IF;
-
-    PERFORM flow_signal.mark_followed(p_run_ids, p_signal_names);
-    FOR v_step IN
-        SELECT s.run_id, s.step_key, s.signal_name, s.expires_at
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
-            AS s (run_id, step_key, signal_name, expires_at)
-        WHERE (
-            SELECT true
-            FROM flow_signal.flow_signal_buffered_signals AS b
-            WHERE b.run_id = s.run_id
-                AND b.signal_name = s.signal_name COLLATE "C"
-                AND NOT b.dead
-            LIMIT 1
-        )
     LOOP
-        v_taken := flow_signal.take_buffered_signal(
-            v_step.run_id, v_step.step_key, v_step.signal_name, v_step.expires_at
-        ) OR v_taken;
+        BEGIN
+            -- Each new step is a microsecond younger than the one before it: so they keep their
+            -- order, and RETURNING can tell which input a row is.
+            v_now := clock_timestamp();
+            WITH inserted AS (
+                INSERT INTO flow_signal.flow_signal_waiters AS w (
+                    run_id, step_key, signal_name, status, created_at, expires_at, due_at,
+                    wake_channel, queue
+                )
+                SELECT
+                    s.run_id, s.step_key, s.signal_name,
+                    CASE WHEN s.expires_at <= v_now THEN 'expired' ELSE 'waiting' END,
+                    v_now + s.n * interval '1 microsecond', s.expires_at,
+                    CASE WHEN p_queue IS NOT NULL THEN s.expires_at END, p_wake_channel, p_queue
+                FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
+                    WITH ORDINALITY AS s (run_id, step_key, signal_name, expires_at, n)
+                ORDER BY s.run_id, s.step_key COLLATE "C", s.n
+                ON CONFLICT DO NOTHING
+                RETURNING w.created_at
+            )
+
+            SELECT coalesce(
+                array_agg((extract(EPOCH FROM i.created_at - v_now) * 1000000)::bigint), '{}'
+            )
+            INTO v_new
+            FROM inserted AS i;
+            v_waiters := ARRAY(
+                SELECT (
+                    s.run_id, s.step_key, s.signal_name,
+                    CASE WHEN s.expires_at <= v_now THEN 'expired' ELSE 'waiting' END,
+                    v_now + s.n * interval '1 microsecond', s.expires_at, NULL, NULL
+                )::flow_signal_v1.waiter
+                FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at)
+                    WITH ORDINALITY AS s (run_id, step_key, signal_name, expires_at, n)
+                ORDER BY s.n
+            );
+            v_others := '{}';
+            IF cardinality(v_new) < cardinality(p_run_ids) THEN
+                v_others := ARRAY(
+                    SELECT n FROM generate_series(1, cardinality(p_run_ids)) AS n
+                    EXCEPT
+                    SELECT n FROM unnest(v_new) AS n
+                );
+                SELECT count(*)
+                INTO v_locked
+                FROM (
+                    SELECT w.step_key
+                    FROM (
+                        SELECT DISTINCT p_run_ids[o.n] AS run_id, p_step_keys[o.n] AS step_key
+                        FROM unnest(v_others) AS o (n)
+                    ) AS s
+                    INNER JOIN flow_signal.flow_signal_waiters AS w
+                        ON s.run_id = w.run_id AND s.step_key COLLATE "C" = w.step_key
+                    ORDER BY w.run_id, w.signal_name, w.created_at, w.step_key
+                    FOR NO KEY UPDATE OF w
+                ) AS l;
+                IF v_locked < (
+                    SELECT count(DISTINCT (p_run_ids[o.n], p_step_keys[o.n] COLLATE "C"))
+                    FROM unnest(v_others) AS o (n)
+                ) THEN
+                    RAISE SQLSTATE 'WS000';
+                END IF;
+            END IF;
+
+            -- The lock rows, after all rows of steps, since no call waits for a step while it has
+            -- a lock row. Those that come back have buffered signals.
+            FOR v_step IN
+                WITH locked AS (
+                    INSERT INTO flow_signal.flow_signal_locks AS l (run_id, signal_name)
+                    SELECT DISTINCT s.run_id, s.signal_name COLLATE "C"
+                    FROM unnest(p_run_ids, p_signal_names) AS s (run_id, signal_name)
+                    ORDER BY s.run_id, s.signal_name COLLATE "C"
+                    ON CONFLICT (run_id, signal_name) DO UPDATE
+                    SET has_buffered = true WHERE l.has_buffered
+                    RETURNING l.run_id, l.signal_name, l.has_buffered
+                ),
+
+                buffered AS MATERIALIZED (
+                    SELECT l.run_id, l.signal_name FROM locked AS l WHERE l.has_buffered
+                )
+
+                SELECT o.n, false AS is_new
+                FROM unnest(v_others) AS o (n)
+                UNION ALL
+                SELECT s.n, true
+                FROM unnest(p_run_ids, p_signal_names)
+                    WITH ORDINALITY AS s (run_id, signal_name, n)
+                -- IS TRUE: a hashed lookup, where a join would be a nested loop
+                WHERE ((s.run_id, s.signal_name COLLATE "C") IN (
+                    SELECT b.run_id, b.signal_name FROM buffered AS b
+                )) IS TRUE AND NOT s.n IN (SELECT o.n FROM unnest(v_others) AS o (n))
+                ORDER BY n
+            LOOP
+                IF v_step.is_new THEN
+                    SELECT w.*
+                    INTO v_waiter
+                    FROM flow_signal.take_buffered_signal(
+                        p_run_ids[v_step.n], p_step_keys[v_step.n], p_signal_names[v_step.n],
+                        v_expires_at[v_step.n]
+                    ) AS w;
+                ELSE
+                    -- Its row and its lock row are ours: so the single call waits for nothing.
+                    SELECT w.*
+                    INTO v_waiter
+                    FROM flow_signal_v1.register_waiter(
+                        p_run_ids[v_step.n], p_step_keys[v_step.n], p_signal_names[v_step.n],
+                        v_expires_at[v_step.n], p_wake_channel, p_queue
+                    ) AS w;
+                END IF;
+                v_waiters[v_step.n] := v_waiter;
+            END LOOP;
+            EXIT;
+        EXCEPTION
+            -- A step was removed, or moved to another signal, before its row was ours: let all
+            -- locks go and begin again.
+            WHEN SQLSTATE 'WS000' THEN
+                NULL;
+        END;
     END LOOP;
-    IF v_taken THEN
-        RETURN QUERY
-        SELECT
-            w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
-            w.delivered_at, w.payload_json
-        FROM unnest(p_run_ids, p_step_keys) AS s (run_id, step_key)
-        CROSS JOIN LATERAL flow_signal_v1.get_waiter(s.run_id, s.step_key) AS w;
-    ELSE
-        v_now := clock_timestamp();
-        RETURN QUERY
-        SELECT
-            s.run_id, s.step_key, s.signal_name,
-            flow_signal.waiter_state(NULL, NULL, s.expires_at, v_now),
-            s.created_at, s.expires_at, NULL::timestamptz, NULL::json
-        FROM unnest(p_run_ids, p_step_keys, p_signal_names, v_expires_at, v_created_at)
-            AS s (run_id, step_key, signal_name, expires_at, created_at);
-    END IF;
+
+    RETURN QUERY
+    SELECT
+        w.run_id, w.step_key, w.signal_name, w.state, w.created_at, w.expires_at,
+        w.delivered_at, w.payload_json
+    FROM unnest(v_waiters) AS w;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.register_waiters(

@@ -1,5 +1,6 @@
 -- since: 1.0 | role: engine | raises: 22004 0A000
--- locks: all lines of the run, in the order of their names
+-- locks: the run's waiters in the order of (signal_name, created_at, step_key), then its lock rows
+-- in the order of signal_name
 CREATE OR REPLACE FUNCTION flow_signal_v1.remove_run(p_run_id uuid)
 RETURNS bigint
 LANGUAGE plpgsql
@@ -7,10 +8,10 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $function$
 DECLARE
-    v_now CONSTANT timestamptz := clock_timestamp();
-    v_names text[];
+    v_step_keys text[] COLLATE "C";
     v_removed bigint;
 BEGIN
     IF p_run_id IS NULL THEN
@@ -22,34 +23,39 @@ BEGIN
 
     LOOP
         BEGIN
-            v_names := ARRAY(
-                SELECT w.signal_name
+            v_step_keys := ARRAY(
+                SELECT w.step_key
                 FROM flow_signal.flow_signal_waiters AS w
                 WHERE w.run_id = p_run_id
-                UNION
-                SELECT b.signal_name
-                FROM flow_signal.flow_signal_buffered_signals AS b
-                WHERE b.run_id = p_run_id
-            );
-            PERFORM flow_signal.hold_lines(
-                array_fill(p_run_id, ARRAY[cardinality(v_names)]), v_names
+                ORDER BY w.signal_name, w.created_at, w.step_key
+                FOR UPDATE
             );
             DELETE FROM flow_signal.flow_signal_waiters AS w
-            WHERE w.run_id = p_run_id
-                AND (w.signal_name IN (SELECT n.name FROM unnest(v_names) AS n (name))) IS TRUE;
+            WHERE w.run_id = p_run_id AND w.step_key = ANY(v_step_keys);
             GET DIAGNOSTICS v_removed = ROW_COUNT;
-            DELETE FROM flow_signal.flow_signal_buffered_signals AS b
-            WHERE b.run_id = p_run_id
-                AND (b.signal_name IN (SELECT n.name FROM unnest(v_names) AS n (name))) IS TRUE;
-            IF EXISTS (
-                SELECT FROM flow_signal.flow_signal_waiters AS w
-                WHERE w.run_id = p_run_id AND w.created_at < v_now
+            PERFORM
+            FROM flow_signal.flow_signal_locks AS l
+            WHERE l.run_id = p_run_id
+            ORDER BY l.signal_name
+            FOR UPDATE;
+            -- A registration that committed while we waited for a lock row may have taken a
+            -- buffered signal of this run: its waiter goes as well. But no call waits for a
+            -- waiter while it has a lock row, so let all locks go and begin again.
+            IF (
+                SELECT true
+                FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.run_id = p_run_id
+                ORDER BY w.step_key
+                LIMIT 1
             ) THEN
-                PERFORM flow_signal.start_over('a step has moved to a line that is not held');
+                RAISE SQLSTATE 'WS000';
             END IF;
+            DELETE FROM flow_signal.flow_signal_buffered_signals AS b WHERE b.run_id = p_run_id;
+            DELETE FROM flow_signal.flow_signal_receipts AS r WHERE r.run_id = p_run_id;
+            DELETE FROM flow_signal.flow_signal_locks AS l WHERE l.run_id = p_run_id;
             RETURN v_removed;
         EXCEPTION
-            WHEN serialization_failure THEN
+            WHEN SQLSTATE 'WS000' THEN
                 NULL;
         END;
     END LOOP;
@@ -58,5 +64,6 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_run(uuid) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.remove_run(uuid) TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.remove_run(uuid) IS
-'Forgets all waiters and buffered signals of a run that is over and returns how many waiters '
-'that were. What is registered or buffered meanwhile, and not committed yet, stays.';
+'Forgets all of a run that is over: waiters, buffered signals, receipts and lock rows. Returns '
+'how many waiters it deleted. A registration or a buffered signal of another transaction that '
+'is not committed yet stays.';

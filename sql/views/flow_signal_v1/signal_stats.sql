@@ -13,9 +13,8 @@ signals AS (
         w.created_at,
         w.delivered_at - w.created_at AS wait,
         CASE
-            WHEN w.delivered_at IS NOT NULL THEN 'delivered'
-            WHEN w.expired_at IS NOT NULL OR w.expires_at <= c.now THEN 'expired'
-            ELSE 'waiting'
+            WHEN w.status = 'waiting' AND w.expires_at <= c.now THEN 'expired'
+            ELSE w.status
         END AS state
     FROM flow_signal.flow_signal_waiters AS w
     CROSS JOIN clock AS c

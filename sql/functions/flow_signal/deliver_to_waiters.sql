@@ -1,0 +1,186 @@
+-- locks: waiters, in the order of (run_id, signal_name, created_at, step_key); then receipts
+-- raises: WS002, WS000 when the caller must begin again
+CREATE OR REPLACE FUNCTION flow_signal.deliver_to_waiters(
+    p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]
+)
+RETURNS flow_signal_v1.delivery[]
+LANGUAGE plpgsql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $function$
+DECLARE
+    v_verdicts flow_signal_v1.delivery[];
+    -- Of signal n: the first signal of the batch with the same run, name and id.
+    v_firsts bigint[];
+    v_signal record;
+    -- The pairs of a signal and its waiter.
+    v_ns bigint[];
+    v_run_ids uuid[];
+    v_signal_names text[];
+    v_step_keys text[];
+    v_expires_at timestamptz[];
+    v_channels text[];
+    v_payloads json[];
+    v_delivery_ids text[];
+    v_receipts integer;
+    v_now timestamptz;
+BEGIN
+    v_verdicts := array_fill(
+        NULL::flow_signal_v1.delivery, ARRAY[cardinality(p_run_ids)]
+    );
+    -- 1. ids with a receipt, and ids that the batch has twice
+    IF cardinality(array_remove(p_delivery_ids, NULL)) > 0 THEN
+        v_firsts := ARRAY(
+            SELECT CASE WHEN s.delivery_id IS NULL THEN s.n ELSE min(s.n) OVER (
+                PARTITION BY s.run_id, s.signal_name COLLATE "C", s.delivery_id COLLATE "C"
+            ) END
+            FROM unnest(p_run_ids, p_signal_names, p_delivery_ids)
+                WITH ORDINALITY AS s (run_id, signal_name, delivery_id, n)
+            ORDER BY s.n
+        );
+        FOR v_signal IN
+            SELECT
+                s.n, r.step_key, r.delivered_at,
+                r.payload_hash IS NOT DISTINCT FROM flow_signal.hash_payload(s.payload::text)
+                    AS is_same
+            FROM unnest(p_run_ids, p_signal_names, p_payloads, p_delivery_ids)
+                WITH ORDINALITY AS s (run_id, signal_name, payload, delivery_id, n)
+            INNER JOIN flow_signal.flow_signal_receipts AS r
+                ON s.run_id = r.run_id
+                AND s.delivery_id COLLATE "C" = r.delivery_id
+                AND s.signal_name COLLATE "C" = r.signal_name
+            WHERE s.delivery_id IS NOT NULL
+            ORDER BY s.n
+        LOOP
+            IF NOT v_signal.is_same THEN
+                PERFORM flow_signal.refuse_reuse(
+                    p_run_ids[v_signal.n], p_signal_names[v_signal.n],
+                    p_delivery_ids[v_signal.n], 'delivered'
+                );
+            END IF;
+            v_verdicts[v_signal.n] := (
+                'delivered', p_run_ids[v_signal.n], v_signal.step_key, v_signal.delivered_at, true
+            );
+        END LOOP;
+    END IF;
+
+    -- 2. The n-th new signal of a run and name to its n-th live waiter. All rows are locked in one
+    -- statement, in the order of all calls; overdue ones among them are settled, and others looked
+    -- for in their place.
+    LOOP
+        SELECT
+            array_agg(l.n), array_agg(l.run_id), array_agg(l.signal_name),
+            array_agg(l.step_key), array_agg(l.expires_at), array_agg(l.wake_channel),
+            array_agg(l.payload), array_agg(l.delivery_id)
+        INTO
+            v_ns, v_run_ids, v_signal_names, v_step_keys, v_expires_at, v_channels, v_payloads,
+            v_delivery_ids
+        FROM (
+            SELECT
+                g.ns[w.k] AS n, g.run_id, g.signal_name, w.step_key, w.expires_at,
+                w.wake_channel, g.payloads[w.k] AS payload, g.delivery_ids[w.k] AS delivery_id
+            FROM (
+                SELECT
+                    s.run_id, s.signal_name COLLATE "C" AS signal_name,
+                    array_agg(s.n ORDER BY s.n) AS ns,
+                    array_agg(s.payload ORDER BY s.n) AS payloads,
+                    array_agg(s.delivery_id ORDER BY s.n) AS delivery_ids
+                FROM unnest(p_run_ids, p_signal_names, p_payloads, p_delivery_ids, v_firsts)
+                    WITH ORDINALITY AS s (run_id, signal_name, payload, delivery_id, first, n)
+                WHERE v_firsts IS NULL
+                    OR s.first = s.n AND (v_verdicts[s.n]).status IS NULL
+                GROUP BY s.run_id, s.signal_name COLLATE "C"
+                ORDER BY s.run_id, s.signal_name COLLATE "C"
+            ) AS g
+            CROSS JOIN LATERAL (
+                SELECT
+                    f.step_key, f.expires_at, f.wake_channel,
+                    row_number() OVER (ORDER BY f.created_at, f.step_key) AS k
+                FROM (
+                    SELECT o.step_key, o.expires_at, o.wake_channel, o.created_at
+                    FROM flow_signal.flow_signal_waiters AS o
+                    WHERE o.run_id = g.run_id
+                        AND o.signal_name = g.signal_name
+                        AND o.status = 'waiting'
+                    ORDER BY o.created_at, o.step_key
+                    LIMIT cardinality(g.ns)
+                    FOR NO KEY UPDATE
+                ) AS f
+            ) AS w
+        ) AS l;
+        v_now := clock_timestamp();
+        EXIT WHEN v_now < (SELECT min(e.at) FROM unnest(v_expires_at) AS e (at)) IS NOT FALSE;
+        UPDATE flow_signal.flow_signal_waiters AS w
+        SET status = 'expired'
+        FROM unnest(v_run_ids, v_step_keys, v_expires_at) AS l (run_id, step_key, expires_at)
+        WHERE w.run_id = l.run_id
+            AND w.step_key = l.step_key COLLATE "C"
+            AND l.expires_at <= v_now;
+    END LOOP;
+
+    UPDATE flow_signal.flow_signal_waiters AS w
+    SET
+        status = 'delivered',
+        delivered_at = v_now,
+        payload_json = l.payload,
+        due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
+    FROM unnest(v_run_ids, v_step_keys, v_payloads) AS l (run_id, step_key, payload)
+    WHERE w.run_id = l.run_id AND w.step_key = l.step_key COLLATE "C";
+    IF cardinality(array_remove(v_delivery_ids, NULL)) > 0 THEN
+        INSERT INTO flow_signal.flow_signal_receipts (
+            run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash
+        )
+        SELECT
+            l.run_id, l.delivery_id, l.signal_name, l.step_key, v_now,
+            flow_signal.hash_payload(l.payload::text)
+        FROM unnest(v_run_ids, v_delivery_ids, v_signal_names, v_step_keys, v_payloads)
+            AS l (run_id, delivery_id, signal_name, step_key, payload)
+        WHERE l.delivery_id IS NOT NULL
+        ORDER BY l.run_id, l.delivery_id COLLATE "C", l.signal_name COLLATE "C"
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS v_receipts = ROW_COUNT;
+        IF v_receipts < cardinality(array_remove(v_delivery_ids, NULL)) THEN
+            -- Another call has just delivered one of these ids: its receipt is found next time.
+            RAISE SQLSTATE 'WS000';
+        END IF;
+    END IF;
+    IF cardinality(array_remove(v_channels, NULL)) > 0 THEN
+        PERFORM pg_notify(l.channel, l.run_id || '/' || l.step_key)
+        FROM unnest(v_channels, v_run_ids, v_step_keys) AS l (channel, run_id, step_key)
+        WHERE l.channel IS NOT NULL;
+    END IF;
+
+    FOR i IN 1 .. coalesce(cardinality(v_ns), 0) LOOP
+        v_verdicts[v_ns[i]] := ('delivered', v_run_ids[i], v_step_keys[i], v_now, false);
+    END LOOP;
+    FOR v_signal IN
+        SELECT f.n, f.first
+        FROM unnest(v_firsts) WITH ORDINALITY AS f (first, n)
+        WHERE f.first < f.n
+        ORDER BY f.n
+    LOOP
+        CONTINUE WHEN (v_verdicts[v_signal.first]).status IS NULL
+            OR (v_verdicts[v_signal.n]).status IS NOT NULL;
+        IF p_payloads[v_signal.n]::text
+            IS DISTINCT FROM p_payloads[v_signal.first]::text THEN
+            PERFORM flow_signal.refuse_reuse(
+                p_run_ids[v_signal.n], p_signal_names[v_signal.n], p_delivery_ids[v_signal.n],
+                'delivered'
+            );
+        END IF;
+        v_verdicts[v_signal.n] := v_verdicts[v_signal.first];
+        v_verdicts[v_signal.n].replayed := true;
+    END LOOP;
+    RETURN v_verdicts;
+END
+$function$;
+REVOKE ALL ON FUNCTION flow_signal.deliver_to_waiters(
+    uuid[], text[], json[], text[]
+) FROM public;
+COMMENT ON FUNCTION flow_signal.deliver_to_waiters(uuid[], text[], json[], text[]) IS
+'Delivers the signals of a batch for which waiters are live, and answers ids that are known. '
+'NULL stands for each signal that found no waiter.';

@@ -1,0 +1,103 @@
+-- why: a delivery id outlives its waiter; one lock row for each (run, signal); claims have ids
+-- locks: ACCESS EXCLUSIVE on both tables, so that no call of the former release runs beside it;
+-- reads both, writes each settled waiter once, builds one index: docs/operations.md has figures
+LOCK TABLE flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals
+IN ACCESS EXCLUSIVE MODE;
+
+CREATE TABLE flow_signal.flow_signal_locks (
+    run_id uuid NOT NULL,
+    signal_name text COLLATE "C" NOT NULL,
+    has_buffered boolean NOT NULL DEFAULT false,
+    CONSTRAINT flow_signal_locks_pkey PRIMARY KEY (run_id, signal_name)
+)
+WITH (fillfactor = 90);
+
+INSERT INTO flow_signal.flow_signal_locks (run_id, signal_name, has_buffered)
+SELECT DISTINCT
+    b.run_id,
+    b.signal_name,
+    true
+FROM flow_signal.flow_signal_buffered_signals AS b
+WHERE NOT b.dead;
+
+CREATE TABLE flow_signal.flow_signal_receipts (
+    run_id uuid NOT NULL,
+    delivery_id text COLLATE "C" NOT NULL,
+    signal_name text COLLATE "C" NOT NULL,
+    step_key text COLLATE "C" NOT NULL,
+    delivered_at timestamptz NOT NULL,
+    payload_hash bytea,
+    CONSTRAINT flow_signal_receipts_pkey PRIMARY KEY (run_id, delivery_id, signal_name)
+);
+
+INSERT INTO flow_signal.flow_signal_receipts (
+    run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash
+)
+SELECT
+    w.run_id,
+    w.delivery_id,
+    w.signal_name,
+    w.step_key,
+    w.delivered_at,
+    sha256(convert_to(w.payload_json::text, getdatabaseencoding()))
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.delivery_id IS NOT NULL AND w.delivered_at IS NOT NULL;
+
+CREATE TABLE flow_signal.flow_signal_settings (
+    only_row boolean NOT NULL DEFAULT true,
+    max_buffered integer NOT NULL DEFAULT 1000,
+    CONSTRAINT flow_signal_settings_pkey PRIMARY KEY (only_row),
+    CONSTRAINT flow_signal_settings_only_row_check CHECK (only_row),
+    CONSTRAINT flow_signal_settings_max_buffered_check CHECK (max_buffered > 0)
+);
+
+INSERT INTO flow_signal.flow_signal_settings DEFAULT VALUES;
+
+ALTER TABLE flow_signal.flow_signal_waiters
+ADD COLUMN status text COLLATE "C" NOT NULL DEFAULT 'waiting',
+ADD COLUMN claim_id uuid,
+ADD COLUMN attempt integer;
+
+UPDATE flow_signal.flow_signal_waiters AS w
+SET status = CASE WHEN w.delivered_at IS NULL THEN 'expired' ELSE 'delivered' END
+WHERE w.delivered_at IS NOT NULL OR w.expired_at IS NOT NULL;
+
+-- The indexes that name these columns go with them.
+ALTER TABLE flow_signal.flow_signal_waiters
+ALTER COLUMN status DROP DEFAULT,
+DROP COLUMN place,
+DROP COLUMN followed,
+DROP COLUMN expired_at,
+DROP COLUMN delivery_id;
+
+CREATE INDEX flow_signal_waiters_fifo_idx
+ON flow_signal.flow_signal_waiters (run_id, signal_name, status, created_at, step_key);
+
+COMMENT ON TABLE flow_signal.flow_signal_waiters IS
+'One row for each parked step. The waiters of one (run_id, signal_name) form a FIFO: a signal '
+'goes to the oldest live one.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.status IS
+'waiting, delivered (has a payload) or expired (found past its deadline, for good). A row that '
+'says waiting may be past its deadline: no call has found it yet.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.claim_id IS
+'The claim that has the waiter; NULL if it was never claimed, or given back.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.attempt IS
+'How many times the waiter was claimed; NULL before the first claim.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.due_at IS
+'When claim_waiters may hand the waiter out; NULL without a queue.';
+COMMENT ON TABLE flow_signal.flow_signal_locks IS
+'The lock row of one (run_id, signal_name): a mutex between registrations, and calls that '
+'refuse or buffer a signal. A missing or a needless row is harmless.';
+COMMENT ON COLUMN flow_signal.flow_signal_locks.has_buffered IS
+'Whether a registration has to look for buffered signals. True while there is a live one.';
+COMMENT ON TABLE flow_signal.flow_signal_receipts IS
+'What became of each signal that was delivered with an id. A receipt outlives its waiter: '
+'remove_run or purge deletes it.';
+COMMENT ON COLUMN flow_signal.flow_signal_receipts.payload_hash IS
+'SHA-256 of the payload, in the bytes of the database''s encoding; NULL without a payload.';
+COMMENT ON TABLE flow_signal.flow_signal_settings IS
+'One row, which only the owner can change.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered IS
+'How many live buffered signals one (run_id, signal_name) may have; beyond it WS004.';
+COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.dead IS
+'Found past buffered_until, so that no call looks at it again. Its id may be used anew.';
