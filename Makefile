@@ -11,6 +11,13 @@ ifdef PG_BIN
 export FLOW_SIGNAL_PG_BIN := $(PG_BIN)
 endif
 
+# The caller's settings of Python reach no recipe; of the whole environment, the tests see only
+# what CLEAN names.
+unexport $(filter-out PYTHON PYTHON_BIN, $(filter PYTHON%, $(.VARIABLES)))
+CLEAN := env -i HOME="$$HOME" PATH="$$PATH" $(foreach name, \
+    CI TMPDIR FLOW_SIGNAL_SOAK_SECONDS FLOW_SIGNAL_SOAK_SEED $(if $(PG_BIN),FLOW_SIGNAL_PG_BIN), \
+    $(if $($(name)),$(name)="$$$(name)"))
+
 # T names files or folders of tests; without it, all.
 SQL_TESTS := $(if $(T),$(filter tests_sql tests_sql/%,$(T)),tests_sql)
 PY_TESTS := $(if $(T),$(filter tests_py tests_py/%,$(T)),tests_py)
@@ -26,8 +33,8 @@ demo: .venv/demo.stamp $(SCRIPT)  ## Show a waiter being parked and woken (KEEP=
 .PHONY: test
 test: .venv/dev.stamp $(SCRIPT) $(if $(SQL_TESTS),.tools/pg_prove .tools/pgtap.sql)  ## Run all tests (T=one file or folder, PG_BIN=/usr/lib/postgresql/15/bin)
 	@$(if $(SQL_TESTS)$(PY_TESTS),,echo "T=$(T): tests are below tests_sql/ and tests_py/" >&2; exit 1)
-	$(if $(SQL_TESTS),$(PYTHON_BIN)/python -m tests_sql.run $(SQL_TESTS))
-	$(if $(PY_TESTS),$(PYTHON_BIN)/python -m pytest $(if $(T),,--numprocesses 4) $(PY_TESTS))
+	$(if $(SQL_TESTS),$(CLEAN) $(PYTHON_BIN)/python -m tests_sql.run $(SQL_TESTS))
+	$(if $(PY_TESTS),$(CLEAN) $(PYTHON_BIN)/python -m pytest $(if $(T),,--numprocesses 4) $(PY_TESTS))
 
 MAJORS := 14 15 16 17 18
 .PHONY: test-matrix
@@ -41,12 +48,12 @@ test-matrix: $(MAJORS:%=.tools/postgresql-%)  ## Run the tests on each PostgreSQ
 
 .PHONY: upgrade-check
 upgrade-check: .venv/dev.stamp .tools/pg_prove .tools/pgtap.sql .tools/postgresql-14 .tools/postgresql-18  ## Prove that an upgraded database is as a fresh one
-	$(PYTHON_BIN)/python -m pytest tests_py/upgrade
-	$(PYTHON_BIN)/python -m tests_sql.upgrade.run $(SQL_TESTS)
+	$(CLEAN) $(PYTHON_BIN)/python -m pytest tests_py/upgrade
+	$(CLEAN) $(PYTHON_BIN)/python -m tests_sql.upgrade.run $(SQL_TESTS)
 
 .PHONY: soak
 soak: .venv/dev.stamp $(SCRIPT)  ## Stress the line with random transactions for ten minutes
-	FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/concurrency/test_stress.py tests_py/concurrency/test_schedules.py
+	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/concurrency/test_stress.py tests_py/concurrency/test_schedules.py
 
 .PHONY: bench
 bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: 45)

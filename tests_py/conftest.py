@@ -10,7 +10,10 @@ import psycopg
 import pytest
 
 from flow_signal.embedded import EmbeddedServer
+from tests_py.time_limit import pytest_runtest_protocol, pytest_unconfigure
 from tools.server import TEMPLATE, template_server
+
+__all__ = ["database", "pytest_runtest_protocol", "pytest_unconfigure", "server"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs so; what the tests start must not inherit it.

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from flow_signal.embedded import EmbeddedServer
 from tools.server import TEMPLATE, template_server
+
+LIMIT_SECONDS = 300  # for each file
 
 
 def main() -> int:
@@ -22,6 +25,7 @@ def prove(server: EmbeddedServer, tests: list[str]) -> int:
     """Run the tests in clones of database TEMPLATE; return the exit code."""
     psql = str(server.bin_dir / "psql")
     environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PGHOST": str(server.socket_dir),
         "PGPORT": str(server.port),
         "PGUSER": "postgres",
@@ -29,11 +33,12 @@ def prove(server: EmbeddedServer, tests: list[str]) -> int:
         "PGCLIENTENCODING": "UTF8",
         "PSQL": psql,
         "TEMPLATE": TEMPLATE,
+        "LIMIT_SECONDS": str(LIMIT_SECONDS),
     }
     in_template = [psql, "-Xqd", TEMPLATE, "-v", "ON_ERROR_STOP=1", "--single-transaction"]
     create = ["-c", "CREATE SCHEMA pgtap", "-c", "GRANT USAGE ON SCHEMA pgtap TO public"]
     subprocess.run([*in_template, *create, "-f", ".tools/pgtap.sql"], env=environment, check=True)
-    pg_prove = [".tools/pg_prove", "--psql-bin", "tests_sql/psql_in_clone"]
+    pg_prove = [".tools/pg_prove", "--psql-bin", "tests_sql/psql_in_clone.py"]
     options = ["--jobs", str(os.cpu_count() or 1), "--recurse", "--ext", ".sql"]
     return subprocess.run([*pg_prove, *options, *tests], env=environment, check=False).returncode
 

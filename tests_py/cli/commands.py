@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from flow_signal.cli import main
+from tests_py.embedded.owners import deadline
 
 WAITER = (
     "run_id",
@@ -95,8 +96,9 @@ def read_until(process: subprocess.Popen[str], end: str) -> str:
     """Return what the process prints up to and with the line that contains end."""
     assert process.stdout
     lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if end in line:
-            return "".join(lines)
+    with deadline(process):
+        for line in process.stdout:
+            lines.append(line)
+            if end in line:
+                return "".join(lines)
     raise AssertionError(f"no {end!r} in:\n{''.join(lines)}")

@@ -15,7 +15,7 @@ import pytest
 import flow_signal.cli._demo as demo
 from tests_py.cli.commands import Command, read_until, started
 from tests_py.cli.test_output import on_terminal
-from tests_py.embedded.owners import runs, wait_until
+from tests_py.embedded.owners import deadline, runs, wait_until
 
 STORY = [
     ("worker", "waiting"),
@@ -101,7 +101,8 @@ def test_actor_ends_with_its_parent(cli: Command, run: str, database: str, waits
         assert actor.stdout
         try:
             print(json.dumps(order), file=actor.stdin, flush=True)
-            answer = json.loads(actor.stdout.readline())
+            with deadline(actor):
+                answer = json.loads(actor.stdout.readline())
             assert ("waits" in answer) == waits
             actor.stdin.close()
             assert actor.wait(60) == 0

@@ -25,7 +25,7 @@ from flow_signal.cli import _bulk, _lines
 from flow_signal.cli._lines import read_signal
 from tests_py.cli.commands import DELIVERY, PROBLEM, WAITER, Command, Outcome, command_line, read_until, started
 from tests_py.cli.test_output import on_terminal
-from tests_py.embedded.owners import wait_until
+from tests_py.embedded.owners import deadline, wait_until
 
 PATIENCE_SECONDS = 60
 MIB = 1024 * 1024
@@ -324,14 +324,17 @@ def test_a_huge_line_is_not_held_in_memory(run: str, database: str) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (200 * MIB, 200 * MIB))
 
     command = command_line("deliver", "--from", "-", "--json", "--dsn", database)
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit_memory
-    ) as process:
+    with (
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit_memory
+        ) as process,
+        deadline(process),
+    ):
         assert process.stdin
         process.stdin.write(lines(sent(run)))
         for _ in range(300):
             process.stdin.write(b"x" * MIB)
-        out, _ = process.communicate(b"\n" + lines(sent(run)), timeout=PATIENCE_SECONDS)
+        out, _ = process.communicate(b"\n" + lines(sent(run)))
     assert process.returncode == 11
     first, second, third = documents(out.decode())
     assert (first["status"], third["line"], third["status"]) == ("not_found", 3, "not_found")

@@ -15,6 +15,7 @@ from typing import IO
 import pytest
 
 from tests_py.cli.commands import Command, command_line
+from tests_py.embedded.owners import deadline
 
 ESCAPE = "\x1b"
 
@@ -24,11 +25,14 @@ def on_terminal(*arguments: str, columns: int = 80, stdout: IO[bytes] | None = N
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
-    with subprocess.Popen(
-        command_line(*arguments),
-        stdout=stdout or secondary,
-        stderr=secondary,
-        env={**inherited, "TERM": "xterm-256color", **environment},
+    with (
+        subprocess.Popen(
+            command_line(*arguments),
+            stdout=stdout or secondary,
+            stderr=secondary,
+            env={**inherited, "TERM": "xterm-256color", **environment},
+        ) as process,
+        deadline(process),
     ):
         os.close(secondary)
         received = b""

@@ -8,12 +8,13 @@ import os
 import pwd
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -26,6 +27,7 @@ from pathlib import Path
 import psycopg
 from flow_signal.embedded import EmbeddedServer
 
+sys.stdout.reconfigure(line_buffering=True)
 options = json.loads(sys.argv[1])
 for name in {"bin_dir", "data_dir"} & options.keys():
     options[name] = Path(options[name])
@@ -36,7 +38,7 @@ with EmbeddedServer(**options) as server:
         "folder": str(server.socket_dir),
         "conninfo": server.conninfo(),
     }
-    print(json.dumps(facts), flush=True)
+    print(json.dumps(facts))
     exec(sys.argv[2])
 """
 UNTIL_END_OF_INPUT = "sys.stdin.read()"
@@ -51,8 +53,13 @@ class Owner:
     conninfo: str = ""
 
     def read_line(self) -> str:
+        """Return the next line that the process prints, "" if it has ended."""
         assert self.process.stdout
-        return self.process.stdout.readline()
+        with deadline(self.process):
+            return self.process.stdout.readline()
+
+    def wait(self) -> int:
+        return self.process.wait(DEADLINE_SECONDS)
 
     def read_facts(self) -> None:
         facts = json.loads(self.read_line())
@@ -148,8 +155,21 @@ def runs(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+@contextmanager
+def deadline(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Kill the process if the block lasts too long, so that what reads its output comes to an end; then fail."""
+    timer = threading.Timer(DEADLINE_SECONDS, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        in_time = timer.is_alive()
+        timer.cancel()
+    assert in_time, f"the process did not print in {DEADLINE_SECONDS} s what the test waits for"
+
+
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    end = time.monotonic() + DEADLINE_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not come"
+        assert time.monotonic() < end, "what the test waits for did not come"
         time.sleep(0.02)

@@ -25,14 +25,14 @@ def test_plain_user_runs_a_server(owned_server: StartOwner) -> None:
     owner = owned_server(
         """
 with psycopg.connect(server.conninfo()) as connection:
-    print(os.geteuid(), *connection.execute("SELECT 6 * 7").fetchone(), flush=True)
+    print(os.geteuid(), *connection.execute("SELECT 6 * 7").fetchone())
 """,
         plain=True,
     )
     euid, answer = owner.read_line().split()
     assert int(euid) != 0
     assert int(answer) == 42
-    assert owner.process.wait() == 0
+    assert owner.wait() == 0
     wait_until(owner.left_nothing)
 
 

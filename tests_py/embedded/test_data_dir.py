@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from flow_signal.embedded import EmbeddedServer, EmbeddedServerError
-from tests_py.embedded.owners import StartOwner, runs, wait_until
+from tests_py.embedded.owners import DEADLINE_SECONDS, StartOwner, runs, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a server as somebody else")
 on_linux = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
@@ -122,7 +122,7 @@ def test_folder_in_use_by_a_server_of_nobody_is_refused(data_dir: Path, owned_se
             EmbeddedServer(data_dir=data_dir).start()
     finally:
         os.kill(owner.postmaster, signal.SIGCONT)
-    owner.process.communicate()
+    owner.process.communicate(timeout=DEADLINE_SECONDS)
     assert owner.left_nothing()
 
 

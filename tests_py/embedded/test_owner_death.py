@@ -15,7 +15,7 @@ import pytest
 
 from flow_signal.embedded import EmbeddedServer
 from flow_signal.embedded._supervisor import processes
-from tests_py.embedded.owners import Owner, StartOwner, runs, wait_until
+from tests_py.embedded.owners import DEADLINE_SECONDS, Owner, StartOwner, deadline, runs, wait_until
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs the parent-death signal")
 
@@ -66,7 +66,7 @@ FORK = """
 fork = os.fork()
 if fork == 0:
     {fork}
-    print(os.getpid(), flush=True)
+    print(os.getpid())
     signal.pause()
 sys.stdin.read()
 """
@@ -90,17 +90,17 @@ def test_interrupt_from_the_terminal_leaves_the_server_to_its_owner(owned_server
     owner = owned_server(
         """
 try:
-    print("ready", flush=True)
+    print("ready")
     signal.pause()
 except KeyboardInterrupt:
     with psycopg.connect(server.conninfo()) as connection:
-        print(*connection.execute("SELECT 'still here'").fetchone(), flush=True)
+        print(*connection.execute("SELECT 'still here'").fetchone())
 """
     )
     owner.read_line()
     os.killpg(owner.process.pid, signal.SIGINT)
     assert owner.read_line() == "still here\n"
-    assert owner.process.wait() == 0
+    assert owner.wait() == 0
     assert owner.left_nothing()
 
 
@@ -111,7 +111,7 @@ def test_supervisor_killed(owned_server: StartOwner) -> None:
     wait_until(lambda: not runs(owner.postmaster))
 
     assert owner.process.poll() is None
-    owner.process.communicate("stop\n")
+    owner.process.communicate("stop\n", DEADLINE_SECONDS)
     assert owner.process.returncode == 0
     assert owner.left_nothing()
 
@@ -139,8 +139,9 @@ def test_server_that_does_not_stop_is_forced(monkeypatch: pytest.MonkeyPatch) ->
     command = ["sh", "-c", "trap '' INT QUIT; echo ready; exec sleep 600"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout
-        stubborn.stdout.readline()
         try:
+            with deadline(stubborn):
+                stubborn.stdout.readline()
             processes.stop_process(stubborn)
             assert stubborn.returncode == -signal.SIGKILL
         finally:
