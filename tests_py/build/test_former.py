@@ -27,7 +27,7 @@ CREATE OR REPLACE VIEW flow_signal_v1.things
 AS
 SELECT
     {columns}
-FROM flow_signal.flow_signal_waiters AS w;
+FROM flow_signal.made_up AS w;
 REVOKE ALL ON flow_signal_v1.things FROM public;
 GRANT SELECT ON flow_signal_v1.things TO flow_signal_reader;
 """
@@ -47,6 +47,11 @@ def write_function(sources: Path, parameters: str = "", result: str = "integer",
 def write_view(sources: Path, *columns: str) -> None:
     path = sources / "sql/views/flow_signal_v1/things.sql"
     path.write_text(VIEW.format(columns=",\n    ".join(columns)))
+
+
+def write_migration(sources: Path, text: str) -> None:
+    folder = sources / "sql/migrations"
+    (folder / f"{len(list(folder.glob('*.sql'))) + 1:04}_made_up.sql").write_text(text)
 
 
 @pytest.fixture(autouse=True)
@@ -112,38 +117,34 @@ def test_a_function_with_the_same_signature_is_replaced_and_keeps_what_depends_o
 def test_a_view_may_get_columns_and_lose_them(sources: Path, empty_database: str) -> None:
     columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = '{}'::regclass"
     things = columns.format("flow_signal_v1.things")
-    write_view(sources, "w.run_id", "w.step_key")
+    write_migration(sources, "CREATE TABLE flow_signal.made_up (a text, b text, c text);\n")
+    write_view(sources, "w.a", "w.b")
     run(build(sources), empty_database)
     execute(empty_database, "CREATE VIEW mine AS SELECT * FROM flow_signal_v1.things")
-    write_view(sources, "w.run_id", "w.step_key", "w.queue")
+    write_view(sources, "w.a", "w.b", "w.c")
     run(build(sources), empty_database)
-    assert execute(empty_database, things) == [("run_id step_key queue",)]
+    assert execute(empty_database, things) == [("a b c",)]
     execute(empty_database, "DROP VIEW mine")
-    write_view(sources, "w.run_id", "w.queue")
+    write_view(sources, "w.a", "w.c")
     assert "flow-signal: view flow_signal_v1.things dropped" in run(build(sources), empty_database)
-    assert execute(empty_database, things) == [("run_id queue",)]
+    assert execute(empty_database, things) == [("a c",)]
     assert len(run(build(sources), empty_database)) == 1
 
 
 def test_a_migration_may_drop_what_a_view_shows_and_views_on_it_stay(sources: Path, empty_database: str) -> None:
-    write_view(sources, "w.run_id", "w.step_key", "w.queue AS more")
+    write_migration(sources, 'CREATE TABLE flow_signal.made_up (a text COLLATE "C", b numeric(9, 2)[]);\n')
+    write_view(sources, "w.a", "w.b")
     run(build(sources), empty_database)
     execute(empty_database, "CREATE VIEW mine AS SELECT * FROM flow_signal_v1.things")
-    migrations = sources / "sql/migrations"
-    number = len(list(migrations.glob("*.sql"))) + 1
-    (migrations / f"{number:04}_less.sql").write_text(
-        "ALTER TABLE flow_signal.flow_signal_waiters RENAME queue TO q;\n"
-        'ALTER TABLE flow_signal.flow_signal_waiters ADD queue text COLLATE "C";\n'
-        "ALTER TABLE flow_signal.flow_signal_waiters DROP q;\n"
+    write_migration(
+        sources,
+        "ALTER TABLE flow_signal.made_up DROP b;\n"
+        "ALTER TABLE flow_signal.made_up ADD c numeric(9, 2)[];\n"
+        "INSERT INTO flow_signal.made_up VALUES ('x', '{2}');\n",
     )
-    write_view(sources, "w.run_id", "w.step_key", "w.wake_channel AS more")
+    write_view(sources, "w.a", "w.c AS b")
     run(build(sources), empty_database)
-    execute(
-        empty_database,
-        "INSERT INTO flow_signal.flow_signal_waiters (run_id, step_key, signal_name, place,"
-        " created_at, wake_channel) VALUES (gen_random_uuid(), 's', 'go', 'head', now(), 'c')",
-    )
-    assert execute(empty_database, "SELECT step_key, more FROM mine") == [("s", "c")]
+    assert execute(empty_database, "SELECT a, b::text FROM mine") == [("x", "{2.00}")]
     assert len(run(build(sources), empty_database)) == 1
 
 
@@ -202,10 +203,11 @@ def test_objects_of_others_stop_it_and_the_hint_can_be_followed(
 
 
 def test_a_view_on_a_view_that_loses_a_column_stops_it(sources: Path, empty_database: str) -> None:
-    write_view(sources, "w.run_id", "w.step_key")
+    write_migration(sources, "CREATE TABLE flow_signal.made_up (a text, b text);\n")
+    write_view(sources, "w.a", "w.b")
     run(build(sources), empty_database)
-    execute(empty_database, "CREATE VIEW mine AS SELECT run_id FROM flow_signal_v1.things")
-    write_view(sources, "w.step_key")
+    execute(empty_database, "CREATE VIEW mine AS SELECT a FROM flow_signal_v1.things")
+    write_view(sources, "w.b")
     with pytest.raises(psycopg.errors.DependentObjectsStillExist, match=r"replaces: view public\.mine\n"):
         run(build(sources), empty_database)
 
