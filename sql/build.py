@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +18,14 @@ RELEASES = "tests_sql/upgrade/releases"
 SCRIPT_FRAME = "install/begin.sql", "install/commit.sql"
 EXTENSION_FRAME = "extension/begin.sql", "extension/end.sql"
 CREATED = re.compile(r"^\s*CREATE (?:OR REPLACE )?(?:FUNCTION|VIEW) ([\w.]+)", re.M | re.I)
+SIGNATURE = re.compile(r"FUNCTION [\w.]+\((.*?)\)\s+RETURNS (SETOF )?([\w.]+(?: ?\[\])?)\s", re.S)
+PARAMETER = re.compile(r"(p_\w+) ([\w. ]+?(?: ?\[\])?)(?: DEFAULT (.+))?", re.S)
+TOKEN = re.compile(
+    r"""(?P<comment> --[^\n]* | /\*.*?\*/ )
+    | \b[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | \$(?P<tag>[a-zA-Z_]*)\$.*?\$(?P=tag)\$
+    | \w+ | \s+ | .""",
+    re.S | re.X,
+)
 
 
 class BuildError(Exception):
@@ -34,12 +43,15 @@ def build(root: Path = ROOT, *, extension: bool = False) -> str:
     for path in objects:
         check_object(path)
     names = [path.relative_to(sql).as_posix() for path in (*migrations, *objects)]
+    signatures = ",\n            ".join(signature(path, sql) for path in objects)
     first, last = EXTENSION_FRAME if extension else SCRIPT_FRAME
-    begin = [read(sql / name) for name in (first, "install/settings.sql", "roles.sql", "install/owner.sql")]
+    frame = first, "install/settings.sql", "roles.sql", "install/owner.sql", "install/former.sql"
+    begin = [read(sql / name) for name in frame]
     parts = [part(name, sql, version) for name in names]
     end = [read(sql / name) for name in ("install/end.sql", last)]
     script = "\n".join([*begin, *parts, *end])
-    return script.replace("@PARTS@", ",".join(names)).replace("@VERSION@", version)
+    script = script.replace("@PARTS@", ",".join(names)).replace("@SIGNATURES@", signatures)
+    return script.replace("@VERSION@", version)
 
 
 def build_extension(root: Path = ROOT) -> dict[str, str]:
@@ -100,17 +112,70 @@ def check_object(path: Path) -> None:
 def part(name: str, sql: Path, version: str) -> str:
     body = read(sql / name).replace("@VERSION@", version)
     if "$part$" in body:
-        raise BuildError(f"{sql / name}: contains $part$, the quote around every part")
+        raise BuildError(f"{sql / name}: contains $part$, the quote around every statement")
     if re.search(r"^\s*\\", body, re.M):
         raise BuildError(f"{sql / name}: contains a psql backslash command")
+    quoted = ", ".join(f"$part$\n{statement}\n$part$" for statement in split(sql / name, body))
     return f"""\
 CALL flow_signal.apply_part(
     p_part => '{name}',
     p_checksum => '{sha256(body)}',
     p_once => {"true" if name.startswith("migrations/") else "false"},
-    p_sql => $part$
-{body}$part$);
+    p_statements => ARRAY[{quoted}]);
 """
+
+
+def split(path: Path, body: str) -> list[str]:
+    """Return the statements of a part, each with the comments before it."""
+    statements, begun, empty = [], 0, True
+    for token in TOKEN.finditer(body):
+        if token[0] == ";":
+            statements.append(body[begun : token.end()].strip())
+            begun, empty = token.end(), True
+        elif not token["comment"] and not token[0].isspace():
+            empty = False
+    if not empty or not statements:
+        raise BuildError(f"{path}: a statement ends with a semicolon")
+    return statements
+
+
+def signature(path: Path, sql: Path) -> str:
+    """Return what decides whether CREATE OR REPLACE can replace a former object, as a row of VALUES."""
+    body = read(path)
+    name = path.relative_to(sql).as_posix()
+    if name.startswith("views/"):
+        return f"('{name}', {array(view_columns(path, body))}, NULL, NULL, NULL, NULL)"
+    found = SIGNATURE.search(body)
+    written = re.split(r",\s*(?=p_\w+ )", found[1].strip()) if found and found[1].strip() else []
+    parameters = [PARAMETER.fullmatch(parameter) for parameter in written]
+    if not found or not all(parameters):
+        raise BuildError(f"{path}: parameters are written p_name type DEFAULT value, then comes RETURNS type")
+    names, types, defaults = zip(*(p.groups() for p in parameters if p), strict=True) if parameters else ((), (), ())
+    counted = sum(default is not None for default in defaults)
+    return f"('{name}', {array(names)}, {array(types)}, {counted}, {'true' if found[2] else 'false'}, '{found[3]}')"
+
+
+def array(values: Iterable[str]) -> str:
+    return f"'{{{','.join(values)}}}'"
+
+
+def view_columns(path: Path, body: str) -> list[str]:
+    """Return the names in the list of the outermost SELECT, the first that is in no parentheses."""
+    columns, depth, selecting, last = [], 0, False, ""
+    for token in TOKEN.finditer(body):
+        word = token[0]
+        depth += (word in "([") - (word in ")]")
+        if token["comment"] or word.isspace() or depth:
+            continue
+        if selecting and word in (",", ";", "FROM"):
+            columns.append(last)
+            if word != ",":
+                break
+        selecting = selecting or word == "SELECT"
+        last = word
+    if not columns or not all(re.fullmatch(r"[a-z_]\w*", column) for column in columns):
+        raise BuildError(f"{path}: each column of a view has a name, written last")
+    return columns
 
 
 def sha256(text: str) -> str:

@@ -1,31 +1,16 @@
 DROP PROCEDURE flow_signal.apply_part;
 
--- Helpers that an earlier release had and this one has not. The API keeps what it ever had.
-DO $former$
-DECLARE
-    v_part text;
-    v_function regprocedure;
+DO $overloads$
 BEGIN
-    FOR v_part IN
-        SELECT l.part
-        FROM flow_signal.ledger AS l
-        WHERE starts_with(l.part, 'functions/flow_signal/')
-            AND l.part <> ALL('{@PARTS@}'::text [])
-        ORDER BY l.part
-    LOOP
-        FOR v_function IN
-            SELECT p.oid
-            FROM pg_proc AS p
-            WHERE p.pronamespace = 'flow_signal'::regnamespace
-                AND v_part = format('functions/flow_signal/%s.sql', p.proname)
-        LOOP
-            EXECUTE format('DROP FUNCTION %s', v_function);
-        END LOOP;
-        DELETE FROM flow_signal.ledger AS l WHERE l.part = v_part;
-        RAISE NOTICE 'flow-signal: % dropped', v_part;
-    END LOOP;
+    ASSERT NOT EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = 'flow_signal_v1'::regnamespace
+            AND '{@PARTS@}'::text [] @> ARRAY[format('functions/flow_signal_v1/%s.sql', p.proname)]
+        GROUP BY p.proname
+        HAVING count(*) > 1
+    ), 'two functions of the API have one name, so that calls are ambiguous';
 END
-$former$;
+$overloads$;
 
 DO $report$
 BEGIN

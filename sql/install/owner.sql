@@ -72,7 +72,7 @@ END
 $ledger$;
 
 CREATE PROCEDURE flow_signal.apply_part(
-    p_part text, p_checksum text, p_once boolean, p_sql text
+    p_part text, p_checksum text, p_once boolean, p_statements text[]
 )
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -80,12 +80,16 @@ AS $procedure$
 DECLARE
     v_known text := (SELECT l.checksum FROM flow_signal.ledger AS l WHERE l.part = p_part);
     v_object text;
-    v_former oid [];
-    v_function regprocedure;
+    v_statement text;
 BEGIN
     IF to_regrole('flow_signal_admin') IS NULL AND NOT p_once THEN
         -- There are no roles to grant to. Once there are, the checksum differs.
-        p_sql := regexp_replace(p_sql, '^GRANT [^;]*\sTO flow_signal_[a-z_, ]+;$', '', 'gw');
+        p_statements := ARRAY(
+            SELECT s.statement
+            FROM unnest(p_statements) WITH ORDINALITY AS s (statement, position)
+            WHERE s.statement !~ '^\s*GRANT '
+            ORDER BY s.position
+        );
         p_checksum := p_checksum || ' without grants';
     END IF;
     IF v_known = p_checksum THEN
@@ -117,27 +121,8 @@ BEGIN
             );
         END LOOP;
     END IF;
-    v_former := ARRAY(
-        SELECT p.oid
-        FROM pg_proc AS p
-        WHERE v_known IS NOT NULL
-            AND p.pronamespace = 'flow_signal'::regnamespace
-            AND p_part = format('functions/flow_signal/%s.sql', p.proname)
-    );
-    EXECUTE p_sql;
-    -- A helper that has other parameters now was not replaced but stands beside the former one.
-    FOR v_function IN
-        SELECT f.oid
-        FROM unnest(v_former) AS f (oid)
-        WHERE EXISTS (
-            SELECT FROM pg_proc AS p
-            WHERE p.pronamespace = 'flow_signal'::regnamespace
-                AND p_part = format('functions/flow_signal/%s.sql', p.proname)
-                AND p.oid <> ALL(v_former)
-        )
-    LOOP
-        RAISE NOTICE 'flow-signal: function % dropped', v_function;
-        EXECUTE format('DROP FUNCTION %s', v_function);
+    FOREACH v_statement IN ARRAY p_statements LOOP
+        EXECUTE v_statement;
     END LOOP;
     INSERT INTO flow_signal.ledger AS l (part, checksum, release)
     VALUES (p_part, p_checksum, '@VERSION@')

@@ -21,6 +21,7 @@ TREE = {
     "sql/install/settings.sql": "-- settings\n",
     "sql/roles.sql": "-- roles\n",
     "sql/install/owner.sql": "-- owner\n",
+    "sql/install/former.sql": "-- former @SIGNATURES@\n",
     "sql/install/end.sql": "-- end @VERSION@ @PARTS@\n",
     "sql/install/commit.sql": "-- commit\n",
     "sql/migrations/frozen.sha256": f"{hashlib.sha256(TABLE.encode()).hexdigest()}  0001_a.sql\n",
@@ -47,13 +48,14 @@ def write(path: Path, content: bytes) -> None:
 
 def test_parts_come_in_order_between_the_frame(root: Path) -> None:
     marks = re.findall(
-        r"^-- (?:begin|settings|roles|owner|end|commit).*$|p_part => '.*'|p_once => \w+", build(root), re.M
+        r"^-- (?:begin|settings|roles|owner|former|end|commit).*$|p_part => '.*'|p_once => \w+", build(root), re.M
     )
     assert marks == [
         "-- begin 1.2.3",
         "-- settings",
         "-- roles",
         "-- owner",
+        "-- former ('functions/flow_signal/zeta.sql', '{}', '{}', 0, false, 'int'),",
         *("p_part => 'migrations/0001_a.sql'", "p_once => true"),
         *("p_part => 'migrations/0002_b.sql'", "p_once => true"),
         *("p_part => 'functions/flow_signal/zeta.sql'", "p_once => false"),
@@ -72,9 +74,44 @@ CALL flow_signal.apply_part(
     p_part => 'functions/flow_signal_v1/alpha.sql',
     p_checksum => '{hashlib.sha256(body.encode()).hexdigest()}',
     p_once => false,
-    p_sql => $part$
-{body}$part$);
+    p_statements => ARRAY[$part$
+{body.strip()}
+$part$]);
 """ in build(root)
+
+
+def test_a_part_is_given_statement_by_statement(root: Path) -> None:
+    statements = [
+        "CREATE TABLE flow_signal.c (a text DEFAULT ';', \"b;\" int /* ; */);",
+        "-- one; two\nSELECT E'\\';', $$;$$, $a$ $$ ; $b$ $a$;",
+        "SELECT 1;",
+    ]
+    write(root / "sql/migrations/0003_c.sql", "\n".join(statements).encode() + b"\n-- the end;\n")
+    assert "ARRAY[" + ", ".join(f"$part$\n{statement}\n$part$" for statement in statements) + "]);" in build(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "definition", "row"),
+    [
+        (
+            "sql/functions/flow_signal/zeta.sql",
+            "CREATE OR REPLACE FUNCTION flow_signal.zeta(\n    p_a uuid,\n    p_b text [] DEFAULT '{a, b}',\n"
+            "    p_c timestamp with time zone DEFAULT now()\n)\nRETURNS SETOF flow_signal_v1.waiter\n"
+            "LANGUAGE sql\nAS 'SELECT 1';\n",
+            "('functions/flow_signal/zeta.sql', '{p_a,p_b,p_c}', '{uuid,text [],timestamp with time zone}', 2, true,"
+            " 'flow_signal_v1.waiter')",
+        ),
+        (
+            "sql/views/flow_signal_v1/health.sql",
+            "CREATE OR REPLACE VIEW flow_signal_v1.health AS\nWITH x AS (SELECT 1 AS no, 2)\n\nSELECT\n    x.a,\n"
+            "    ARRAY[1, 2] AS b, -- c,\n    (SELECT f(3, 4)) AS c\nFROM x;\n",
+            "('views/flow_signal_v1/health.sql', '{a,b,c}', NULL, NULL, NULL, NULL)",
+        ),
+    ],
+)
+def test_the_script_knows_what_can_be_replaced(root: Path, name: str, definition: str, row: str) -> None:
+    write(root / name, definition.encode())
+    assert row in build(root)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +179,24 @@ CALL flow_signal.apply_part(
         pytest.param(
             "sql/migrations/0003_c.sql",
             b"DO $part$ BEGIN END $part$;\n",
-            r"contains \$part\$, the quote around every part$",
+            r"contains \$part\$, the quote around every statement$",
             id="the script's own dollar quote",
+        ),
+        pytest.param(
+            "sql/migrations/0003_c.sql", b"SELECT 1;\nSELECT 2\n", "a statement ends with a semicolon$", id="no end"
+        ),
+        pytest.param("sql/migrations/0003_c.sql", b"-- ;\n", "a statement ends with a semicolon$", id="no statement"),
+        pytest.param(
+            "sql/functions/flow_signal/zeta.sql",
+            FUNCTION.format("flow_signal.zeta(uuid)").encode(),
+            "parameters are written p_name type DEFAULT value, then comes RETURNS type$",
+            id="parameter without a name",
+        ),
+        pytest.param(
+            "sql/views/flow_signal_v1/health.sql",
+            b"CREATE OR REPLACE VIEW flow_signal_v1.health AS SELECT 1;\n",
+            "each column of a view has a name, written last$",
+            id="column without a name",
         ),
         pytest.param("pyproject.toml", b"[project]\n", "pyproject.toml: no line version", id="no version"),
     ],
