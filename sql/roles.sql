@@ -5,6 +5,7 @@ DECLARE
     v_role text;
 BEGIN
     FOREACH v_role IN ARRAY ARRAY['flow_signal_owner', 'flow_signal_sender',
+        'flow_signal_broadcaster',
         'flow_signal_reader', 'flow_signal_engine', 'flow_signal_admin'] LOOP
         CONTINUE WHEN to_regrole(v_role) IS NOT NULL;
         IF NOT (SELECT r.rolsuper OR r.rolcreaterole FROM pg_roles AS r
@@ -16,7 +17,8 @@ BEGIN
         END IF;
         EXECUTE format('CREATE ROLE %I NOLOGIN', v_role);
         IF v_role = 'flow_signal_engine' THEN
-            GRANT flow_signal_sender, flow_signal_reader TO flow_signal_engine;
+            GRANT flow_signal_sender, flow_signal_broadcaster, flow_signal_reader
+            TO flow_signal_engine;
         ELSIF v_role = 'flow_signal_admin' THEN
             GRANT flow_signal_engine TO flow_signal_admin;
         ELSIF v_role = 'flow_signal_owner'

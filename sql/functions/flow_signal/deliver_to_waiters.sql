@@ -1,5 +1,5 @@
 -- locks: waiters, in the order of (run_id, signal_name, created_at, step_key); then receipts
--- raises: WS002, WS000 when the caller must begin again
+-- raises: WS002, WS099 when the caller must begin again
 CREATE OR REPLACE FUNCTION flow_signal.deliver_to_waiters(
     p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]
 )
@@ -145,7 +145,7 @@ BEGIN
         GET DIAGNOSTICS v_receipts = ROW_COUNT;
         IF v_receipts < cardinality(array_remove(v_delivery_ids, NULL)) THEN
             -- Another call has just delivered one of these ids: its receipt is found next time.
-            RAISE SQLSTATE 'WS000';
+            RAISE SQLSTATE 'WS099';
         END IF;
     END IF;
     IF cardinality(array_remove(v_channels, NULL)) > 0 THEN

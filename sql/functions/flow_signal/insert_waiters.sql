@@ -29,7 +29,7 @@ BEGIN
     IF v_inserted < (
         SELECT count(*) FROM unnest(p_waiters) AS s WHERE s.run_id IS NOT NULL
     ) THEN
-        RAISE SQLSTATE 'WS000';
+        RAISE SQLSTATE 'WS099';
     END IF;
 
     INSERT INTO flow_signal.flow_signal_locks AS l (run_id, signal_name)
@@ -53,7 +53,7 @@ BEGIN
     RETURN true;
 EXCEPTION
     -- A step was registered meanwhile: let all locks go.
-    WHEN SQLSTATE 'WS000' THEN
+    WHEN SQLSTATE 'WS099' THEN
         RETURN false;
 END
 $function$;

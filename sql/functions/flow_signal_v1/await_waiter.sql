@@ -63,9 +63,9 @@ BEGIN
                     AND w.expires_at <= v_now
                 FOR NO KEY UPDATE SKIP LOCKED;
                 v_is_free := FOUND;
-                RAISE SQLSTATE 'WS000';
+                RAISE SQLSTATE 'WS099';
             EXCEPTION
-                WHEN SQLSTATE 'WS000' THEN
+                WHEN SQLSTATE 'WS099' THEN
                     NULL;
             END;
             IF NOT v_is_free THEN

@@ -110,10 +110,10 @@ BEGIN
                 p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until
             );
             IF v_verdict.status IS DISTINCT FROM 'buffered' OR v_verdict.replayed THEN
-                RAISE SQLSTATE 'WS000';
+                RAISE SQLSTATE 'WS099';
             END IF;
         EXCEPTION
-            WHEN SQLSTATE 'WS000' THEN
+            WHEN SQLSTATE 'WS099' THEN
                 NULL;
         END;
         CONTINUE WHEN v_verdict.status IS NULL;

@@ -84,7 +84,9 @@ BEGIN
                 INSERT INTO flow_signal.flow_signal_locks AS l (run_id, signal_name)
                 SELECT DISTINCT s.run_id, s.signal_name COLLATE "C"
                 FROM unnest(p_run_ids, p_signal_names, v_verdicts)
-                    AS s (run_id, signal_name, status)
+                    AS s (
+                        run_id, signal_name, status, of_run_id, step_key, delivered_at, replayed
+                    )
                 WHERE s.status IS NULL
                 ORDER BY s.run_id, s.signal_name COLLATE "C"
                 ON CONFLICT (run_id, signal_name) DO UPDATE
@@ -105,7 +107,7 @@ BEGIN
                         v_signal.delivery_id, p_buffer_until
                     );
                     IF v_verdict.status IS NULL THEN
-                        RAISE SQLSTATE 'WS000';
+                        RAISE SQLSTATE 'WS099';
                     END IF;
                     v_verdicts[v_signal.n] := v_verdict;
                 END LOOP;
@@ -114,7 +116,9 @@ BEGIN
                 USING (
                     SELECT DISTINCT s.run_id, s.signal_name COLLATE "C" AS signal_name
                     FROM unnest(p_run_ids, p_signal_names, v_verdicts)
-                        AS s (run_id, signal_name, status)
+                        AS s (
+                        run_id, signal_name, status, of_run_id, step_key, delivered_at, replayed
+                    )
                     WHERE s.status = 'not_found'
                 ) AS r
                 WHERE l.run_id = r.run_id
@@ -125,7 +129,7 @@ BEGIN
         EXCEPTION
             -- A waiter is live, or an id known, that was not when the rows were locked: let all
             -- locks go and begin again.
-            WHEN SQLSTATE 'WS000' THEN
+            WHEN SQLSTATE 'WS099' THEN
                 NULL;
         END;
     END LOOP;

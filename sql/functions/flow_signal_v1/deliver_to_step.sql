@@ -101,9 +101,9 @@ BEGIN
                 VALUES (p_run_id, p_step_key, '', 'expired', '-infinity')
                 ON CONFLICT DO NOTHING;
                 v_is_new := FOUND;
-                RAISE SQLSTATE 'WS000';
+                RAISE SQLSTATE 'WS099';
             EXCEPTION
-                WHEN SQLSTATE 'WS000' THEN
+                WHEN SQLSTATE 'WS099' THEN
                     NULL;
             END;
             CONTINUE WHEN NOT v_is_new;

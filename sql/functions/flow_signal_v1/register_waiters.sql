@@ -136,7 +136,7 @@ BEGIN
                     SELECT count(DISTINCT (p_run_ids[o.n], p_step_keys[o.n] COLLATE "C"))
                     FROM unnest(v_others) AS o (n)
                 ) THEN
-                    RAISE SQLSTATE 'WS000';
+                    RAISE SQLSTATE 'WS099';
                 END IF;
             END IF;
 
@@ -191,7 +191,7 @@ BEGIN
         EXCEPTION
             -- A step was removed, or moved to another signal, before its row was ours: let all
             -- locks go and begin again.
-            WHEN SQLSTATE 'WS000' THEN
+            WHEN SQLSTATE 'WS099' THEN
                 NULL;
         END;
     END LOOP;

@@ -48,14 +48,14 @@ BEGIN
                 ORDER BY w.step_key
                 LIMIT 1
             ) THEN
-                RAISE SQLSTATE 'WS000';
+                RAISE SQLSTATE 'WS099';
             END IF;
             DELETE FROM flow_signal.flow_signal_buffered_signals AS b WHERE b.run_id = p_run_id;
             DELETE FROM flow_signal.flow_signal_receipts AS r WHERE r.run_id = p_run_id;
             DELETE FROM flow_signal.flow_signal_locks AS l WHERE l.run_id = p_run_id;
             RETURN v_removed;
         EXCEPTION
-            WHEN SQLSTATE 'WS000' THEN
+            WHEN SQLSTATE 'WS099' THEN
                 NULL;
         END;
     END LOOP;
