@@ -10,7 +10,7 @@ import pytest
 
 from tests_py.concurrency import soak
 
-SECONDS = 300 + 2 * soak.SECONDS  # some tests last as long as soak.py is told
+SECONDS = 600 + 2 * soak.SECONDS  # some tests last as long as soak.py is told
 CLEAN_UP_SECONDS = 30
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from flow_signal.embedded import EmbeddedServer
 from tools.server import TEMPLATE, template_server
 
-LIMIT_SECONDS = 300  # for each file
+LIMIT_SECONDS = 600  # for each file
 
 
 def main() -> int:
