@@ -1,4 +1,4 @@
--- since: 1.0 | role: sender | raises: 22004 22023 22P02 WS003 0A000
+-- since: 1.0 | role: broadcaster | raises: 22004 22023 22P02 WS003 0A000
 -- locks: the lines of that name in which somebody waits, in the order of their runs
 CREATE OR REPLACE FUNCTION flow_signal_v1.broadcast_signal(
     p_signal_name text,
@@ -86,7 +86,7 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.broadcast_signal(text, text) FROM public;
-GRANT EXECUTE ON FUNCTION flow_signal_v1.broadcast_signal(text, text) TO flow_signal_sender;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.broadcast_signal(text, text) TO flow_signal_broadcaster;
 COMMENT ON FUNCTION flow_signal_v1.broadcast_signal(text, text) IS
 'Sends a signal to every live waiter of that name in every run and returns who got it, in the '
 'order of (run_id, step_key). Reads an index over all waiters; until it is committed, other '
