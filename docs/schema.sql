@@ -768,6 +768,9 @@ CREATE INDEX flow_signal_waiters_line_idx ON flow_signal.flow_signal_waiters USI
 
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_sender;
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_reader;
+GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_engine;
+GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_broadcaster;
+GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_admin;
 
 REVOKE ALL ON TYPE flow_signal_v1.buffered_signal FROM PUBLIC;
 
@@ -847,7 +850,7 @@ REVOKE ALL ON FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key tex
 GRANT ALL ON FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key text, p_max_wait interval) TO flow_signal_reader;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text) FROM PUBLIC;
-GRANT ALL ON FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text) TO flow_signal_sender;
+GRANT ALL ON FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text) TO flow_signal_broadcaster;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) TO flow_signal_engine;

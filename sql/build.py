@@ -19,6 +19,7 @@ SCRIPT_FRAME = "install/begin.sql", "install/commit.sql"
 EXTENSION_FRAME = "extension/begin.sql", "extension/end.sql"
 CREATED = re.compile(r"^\s*CREATE (?:OR REPLACE )?(?:FUNCTION|VIEW) ([\w.]+)", re.M | re.I)
 SIGNATURE = re.compile(r"FUNCTION [\w.]+\((.*?)\)\s+RETURNS (SETOF )?([\w.]+(?: ?\[\])?)\s", re.S)
+GRANT = re.compile(r"GRANT (EXECUTE|SELECT) ON (?:FUNCTION )?([\w.]+)\b.*?\sTO\s+([\w,\s]+);", re.S)
 PARAMETER = re.compile(r"(p_\w+) ([\w. ]+?(?: ?\[\])?)(?: DEFAULT (.+))?", re.S)
 TOKEN = re.compile(
     r"""(?P<comment> --[^\n]* | /\*.*?\*/ )
@@ -43,15 +44,16 @@ def build(root: Path = ROOT, *, extension: bool = False) -> str:
     for path in objects:
         check_object(path)
     names = [path.relative_to(sql).as_posix() for path in (*migrations, *objects)]
-    signatures = ",\n            ".join(signature(path, sql) for path in objects)
+    signatures = ",\n        ".join(signature(path, sql) for path in objects)
+    rights = ",\n            ".join(row for path in (*migrations, *objects) for row in grants(path, sql))
     first, last = EXTENSION_FRAME if extension else SCRIPT_FRAME
     frame = first, "install/settings.sql", "roles.sql", "install/owner.sql", "install/former.sql"
     begin = [read(sql / name) for name in frame]
     parts = [part(name, sql, version) for name in names]
-    end = [read(sql / name) for name in ("install/end.sql", last)]
+    end = [read(sql / name) for name in ("install/rights.sql", "install/end.sql", last)]
     script = "\n".join([*begin, *parts, *end])
     script = script.replace("@PARTS@", ",".join(names)).replace("@SIGNATURES@", signatures)
-    return script.replace("@VERSION@", version)
+    return script.replace("@GRANTS@", rights).replace("@VERSION@", version)
 
 
 def build_extension(root: Path = ROOT) -> dict[str, str]:
@@ -115,7 +117,8 @@ def part(name: str, sql: Path, version: str) -> str:
         raise BuildError(f"{sql / name}: contains $part$, the quote around every statement")
     if re.search(r"^\s*\\", body, re.M):
         raise BuildError(f"{sql / name}: contains a psql backslash command")
-    quoted = ", ".join(f"$part$\n{statement}\n$part$" for statement in split(sql / name, body))
+    statements = (text for text in split(sql / name, body) if not text.startswith("GRANT "))
+    quoted = ", ".join(f"$part$\n{text}\n$part$" for text in statements)
     return f"""\
 CALL flow_signal.apply_part(
     p_part => '{name}',
@@ -137,6 +140,19 @@ def split(path: Path, body: str) -> list[str]:
     if not empty or not statements:
         raise BuildError(f"{path}: a statement ends with a semicolon")
     return statements
+
+
+def grants(path: Path, sql: Path) -> list[str]:
+    """Return the rights that a part grants, as rows of VALUES: install/rights.sql grants them all."""
+    name = path.relative_to(sql).as_posix()
+    rows = []
+    for statement in split(path, read(path)):
+        if statement.startswith("GRANT "):
+            found = GRANT.fullmatch(statement)
+            if not found or found[2] != f"flow_signal_v1.{path.stem}":
+                raise BuildError(f"{path}: grants EXECUTE or SELECT on flow_signal_v1.{path.stem}, nothing else")
+            rows += [f"('{name}', '{found[1]}', '{role}')" for role in re.split(r",\s*", found[3])]
+    return rows
 
 
 def signature(path: Path, sql: Path) -> str:

@@ -47,9 +47,7 @@ BEGIN
     SELECT count(*)
     INTO v_live
     FROM flow_signal.flow_signal_waiters AS w
-    WHERE flow_signal.waiter_state(
-        w.delivered_at, w.expired_at, w.expires_at, clock_timestamp()
-    ) = 'waiting';
+    WHERE w.delivered_at IS NULL AND (w.expires_at > clock_timestamp()) IS NOT FALSE;
     IF v_live > 0 AND coalesce(
         nullif(current_setting('flow_signal.drop_live_waiters', true), '')::boolean, false
     ) IS FALSE THEN
@@ -108,7 +106,8 @@ DECLARE
     v_detail text;
 BEGIN
     FOREACH v_role IN ARRAY ARRAY['flow_signal_admin', 'flow_signal_engine',
-        'flow_signal_reader', 'flow_signal_sender', 'flow_signal_owner'] LOOP
+        'flow_signal_redeemer', 'flow_signal_reader', 'flow_signal_broadcaster',
+        'flow_signal_sender', 'flow_signal_owner'] LOOP
         CONTINUE WHEN to_regrole(v_role) IS NULL;
         SELECT string_agg(u.name, ', ' ORDER BY u.name)
         INTO v_users

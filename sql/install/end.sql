@@ -1,5 +1,3 @@
-DROP PROCEDURE flow_signal.apply_part;
-
 DO $overloads$
 BEGIN
     ASSERT NOT EXISTS (
@@ -14,9 +12,6 @@ $overloads$;
 
 DO $report$
 BEGIN
-    IF to_regrole('flow_signal_admin') IS NOT NULL THEN
-        GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_sender, flow_signal_reader;
-    END IF;
     RAISE NOTICE 'flow-signal: % is installed in database %', '@VERSION@', current_database();
 END
 $report$;

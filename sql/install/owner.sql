@@ -3,19 +3,39 @@
 DO $owner$
 DECLARE
     v_owner text := current_user;
+    v_may_act boolean;
+    v_unfit text;
     v_schema record;
 BEGIN
-    IF to_regrole('flow_signal_owner') IS NOT NULL
-        AND pg_has_role(current_user, 'flow_signal_owner', 'MEMBER')
-        AND NOT EXISTS (
-            SELECT FROM pg_class AS c
-            WHERE c.oid = to_regclass('flow_signal.ledger')
-                AND pg_get_userbyid(c.relowner) = current_user
-        ) THEN
-        v_owner := 'flow_signal_owner';
+    IF to_regrole('flow_signal_owner') IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_class AS c
+        INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+        WHERE n.nspname = 'flow_signal' AND c.relname = 'ledger'
+            AND pg_get_userbyid(c.relowner) = current_user
+    ) THEN
+        v_may_act := pg_has_role(current_user, 'flow_signal_owner',
+            CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
+        IF NOT v_may_act THEN
+            BEGIN
+                EXECUTE format('GRANT flow_signal_owner TO %I', current_user);
+                v_may_act := true;
+            EXCEPTION
+                WHEN insufficient_privilege THEN
+                    NULL;
+            END;
+        END IF;
+        IF v_may_act THEN
+            v_owner := 'flow_signal_owner';
+        END IF;
     END IF;
     FOR v_schema IN
-        SELECT n.nspname, pg_get_userbyid(n.nspowner) AS owner
+        SELECT
+            n.nspname, pg_get_userbyid(n.nspowner) AS owner,
+            EXISTS (
+                SELECT FROM pg_class AS c
+                INNER JOIN pg_namespace AS s ON c.relnamespace = s.oid
+                WHERE s.nspname = 'flow_signal' AND c.relname = 'ledger'
+            ) AS is_ours
         FROM pg_namespace AS n
         WHERE n.nspname IN ('flow_signal', 'flow_signal_v1')
     LOOP
@@ -25,9 +45,69 @@ BEGIN
                 MESSAGE = format('schema %I belongs to %I', v_schema.nspname, v_schema.owner),
                 DETAIL = format('this script would install as %I and replaces only what that role owns',
                     v_owner),
-                HINT = 'install as the owner of the schema, or move the schema out of the way';
+                HINT = CASE
+                    WHEN NOT v_schema.is_ours THEN
+                        'flow-signal is not installed here, only its name is taken: '
+                        'use another database'
+                    WHEN v_schema.owner = 'flow_signal_owner' THEN
+                        format('have a privileged role run: GRANT flow_signal_owner TO %I', current_user)
+                    ELSE
+                        format('run this script as that role: SET ROLE %I', v_schema.owner)
+                END;
         END IF;
     END LOOP;
+    IF v_owner = 'flow_signal_owner' THEN
+        SELECT concat_ws(' ', CASE WHEN r.rolsuper THEN 'NOSUPERUSER' END,
+            CASE WHEN r.rolbypassrls THEN 'NOBYPASSRLS' END)
+        INTO v_unfit
+        FROM pg_roles AS r
+        WHERE r.rolname = 'flow_signal_owner';
+        IF v_unfit <> '' THEN
+            RAISE EXCEPTION USING
+                ERRCODE = '55000',
+                MESSAGE = 'role flow_signal_owner has a power of its own',
+                DETAIL = 'functions that any client may call run as this role',
+                HINT = format('run: ALTER ROLE flow_signal_owner %s', v_unfit);
+        END IF;
+        -- Expected is a login that can install, be it in another database.
+        SELECT string_agg(DISTINCT format(
+            'REVOKE flow_signal_owner FROM %s%s', m.member::regrole,
+            CASE WHEN current_setting('server_version_num')::integer >= 160000
+                THEN ' GRANTED BY ' || m.grantor::regrole
+            END
+        ), '; ')
+        INTO v_unfit
+        FROM pg_auth_members AS m
+        WHERE m.roleid = 'flow_signal_owner'::regrole
+            AND EXISTS (
+                SELECT FROM pg_roles AS r
+                WHERE pg_has_role(r.oid, m.member, 'MEMBER')
+                    AND (r.rolcanlogin OR r.rolname ~ '^flow_signal_')
+                    AND NOT (r.rolsuper OR r.rolcreaterole OR r.rolname IN (current_user, session_user))
+                    AND NOT EXISTS (
+                        SELECT FROM pg_database AS d
+                        WHERE has_database_privilege(r.oid, d.oid, 'CREATE')
+                    )
+            );
+        IF v_unfit IS NOT NULL THEN
+            RAISE EXCEPTION USING
+                ERRCODE = '55000',
+                MESSAGE = 'role flow_signal_owner has members that can install nothing',
+                DETAIL = 'a member of the owner reads every payload of every database of the cluster',
+                HINT = format('run: %s', v_unfit);
+        END IF;
+        IF (SELECT r.rolcanlogin FROM pg_roles AS r WHERE r.rolname = 'flow_signal_owner') THEN
+            RAISE WARNING 'flow-signal: role flow_signal_owner can log in'
+                USING DETAIL = 'who logs in as the owner reads every payload; only Citus needs it, whose '
+                    'nodes reach each other as this role',
+                HINT = 'without Citus run: ALTER ROLE flow_signal_owner NOLOGIN';
+        END IF;
+    END IF;
+    IF to_regrole('flow_signal_admin') IS NULL THEN
+        RAISE NOTICE 'flow-signal: installing into role %, which alone may use it', v_owner;
+    ELSIF to_regnamespace('flow_signal') IS NULL AND v_owner <> 'flow_signal_owner' THEN
+        RAISE NOTICE 'flow-signal: installing into role %', v_owner;
+    END IF;
     IF to_regnamespace('flow_signal') IS NULL THEN
         EXECUTE format('CREATE SCHEMA flow_signal AUTHORIZATION %I', v_owner);
     END IF;
@@ -35,9 +115,6 @@ BEGIN
         EXECUTE format('CREATE SCHEMA flow_signal_v1 AUTHORIZATION %I', v_owner);
     END IF;
     PERFORM set_config('role', v_owner, true);
-    IF to_regrole('flow_signal_admin') IS NULL THEN
-        RAISE NOTICE 'flow-signal: installing into role %, which alone may use it', v_owner;
-    END IF;
 END
 $owner$;
 
@@ -79,19 +156,8 @@ SET search_path = pg_catalog, pg_temp
 AS $procedure$
 DECLARE
     v_known text := (SELECT l.checksum FROM flow_signal.ledger AS l WHERE l.part = p_part);
-    v_object text;
     v_statement text;
 BEGIN
-    IF to_regrole('flow_signal_admin') IS NULL AND NOT p_once THEN
-        -- There are no roles to grant to. Once there are, the checksum differs.
-        p_statements := ARRAY(
-            SELECT s.statement
-            FROM unnest(p_statements) WITH ORDINALITY AS s (statement, position)
-            WHERE s.statement !~ '^\s*GRANT '
-            ORDER BY s.position
-        );
-        p_checksum := p_checksum || ' without grants';
-    END IF;
     IF v_known = p_checksum THEN
         RETURN;
     ELSIF p_once AND v_known IS NOT NULL THEN
@@ -100,26 +166,6 @@ BEGIN
             MESSAGE = format('%s was changed after it had been applied here', p_part),
             DETAIL = format('the database has checksum %s, the script %s', v_known, p_checksum),
             HINT = 'use the script of an official release: a migration never changes';
-    END IF;
-    IF v_known IS NOT NULL AND to_regrole('flow_signal_admin') IS NOT NULL THEN
-        -- CREATE OR REPLACE would keep what an earlier release granted and this one does not.
-        FOR v_object IN
-            SELECT 'FUNCTION ' || p.oid::regprocedure
-            FROM pg_proc AS p
-            INNER JOIN pg_namespace AS n ON p.pronamespace = n.oid
-            WHERE p_part = format('functions/%s/%s.sql', n.nspname, p.proname)
-            UNION ALL
-            SELECT 'TABLE ' || c.oid::regclass
-            FROM pg_class AS c
-            INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
-            WHERE p_part = format('views/%s/%s.sql', n.nspname, c.relname)
-        LOOP
-            EXECUTE format(
-                'REVOKE ALL ON %s FROM flow_signal_sender, flow_signal_reader, '
-                'flow_signal_engine, flow_signal_admin',
-                v_object
-            );
-        END LOOP;
     END IF;
     FOREACH v_statement IN ARRAY p_statements LOOP
         EXECUTE v_statement;

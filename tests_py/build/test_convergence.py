@@ -173,7 +173,8 @@ def test_roles_that_come_later_get_their_rights() -> None:
         run(build(), app, "-c standard_conforming_strings=off -c escape_string_warning=off")
         execute(admin, (Path(__file__).parent.parent.parent / "sql/roles.sql").read_text())
         execute(admin, "GRANT flow_signal_owner TO app")
-        assert "flow-signal: functions/flow_signal_v1/version.sql replaced" in run(build(), app)
+        given = "flow-signal: EXECUTE on routine flow_signal_v1.remove_run(uuid) granted to flow_signal_engine"
+        assert given in run(build(), app)
         assert len(run(build(), app)) == 1
         call = "SELECT status FROM flow_signal_v1.deliver_signal(gen_random_uuid(), 'go')"
         execute(admin, "CREATE ROLE sender LOGIN IN ROLE flow_signal_sender")

@@ -22,13 +22,16 @@ TREE = {
     "sql/roles.sql": "-- roles\n",
     "sql/install/owner.sql": "-- owner\n",
     "sql/install/former.sql": "-- former @SIGNATURES@\n",
+    "sql/install/rights.sql": "-- rights @GRANTS@\n",
     "sql/install/end.sql": "-- end @VERSION@ @PARTS@\n",
     "sql/install/commit.sql": "-- commit\n",
     "sql/migrations/frozen.sha256": f"{hashlib.sha256(TABLE.encode()).hexdigest()}  0001_a.sql\n",
     "sql/migrations/0001_a.sql": TABLE,
     "sql/migrations/0002_b.sql": "CREATE TABLE flow_signal.b ();\n",
     "sql/functions/flow_signal/zeta.sql": FUNCTION.format("flow_signal.zeta()"),
-    "sql/functions/flow_signal_v1/alpha.sql": "-- of @VERSION@\n" + FUNCTION.format("flow_signal_v1.alpha()"),
+    "sql/functions/flow_signal_v1/alpha.sql": "-- of @VERSION@\n"
+    + FUNCTION.format("flow_signal_v1.alpha()")
+    + "GRANT EXECUTE ON FUNCTION flow_signal_v1.alpha() TO flow_signal_reader,\n    flow_signal_sender;\n",
     "sql/views/flow_signal_v1/health.sql": "CREATE OR REPLACE VIEW flow_signal_v1.health AS SELECT 1 AS a;\n",
 }
 
@@ -48,7 +51,9 @@ def write(path: Path, content: bytes) -> None:
 
 def test_parts_come_in_order_between_the_frame(root: Path) -> None:
     marks = re.findall(
-        r"^-- (?:begin|settings|roles|owner|former|end|commit).*$|p_part => '.*'|p_once => \w+", build(root), re.M
+        r"^-- (?:begin|settings|roles|owner|former|rights|end|commit).*$|p_part => '.*'|p_once => \w+",
+        build(root),
+        re.M,
     )
     assert marks == [
         "-- begin 1.2.3",
@@ -61,6 +66,7 @@ def test_parts_come_in_order_between_the_frame(root: Path) -> None:
         *("p_part => 'functions/flow_signal/zeta.sql'", "p_once => false"),
         *("p_part => 'functions/flow_signal_v1/alpha.sql'", "p_once => false"),
         *("p_part => 'views/flow_signal_v1/health.sql'", "p_once => false"),
+        "-- rights ('functions/flow_signal_v1/alpha.sql', 'EXECUTE', 'flow_signal_reader'),",
         "-- end 1.2.3 migrations/0001_a.sql,migrations/0002_b.sql,functions/flow_signal/zeta.sql,"
         "functions/flow_signal_v1/alpha.sql,views/flow_signal_v1/health.sql",
         "-- commit",
@@ -69,13 +75,15 @@ def test_parts_come_in_order_between_the_frame(root: Path) -> None:
 
 def test_a_part_stands_there_whole_with_the_version_and_its_checksum(root: Path) -> None:
     body = TREE["sql/functions/flow_signal_v1/alpha.sql"].replace("@VERSION@", "1.2.3")
+    definition, grant = body.split("GRANT")
+    assert grant
     assert f"""\
 CALL flow_signal.apply_part(
     p_part => 'functions/flow_signal_v1/alpha.sql',
     p_checksum => '{hashlib.sha256(body.encode()).hexdigest()}',
     p_once => false,
     p_statements => ARRAY[$part$
-{body.strip()}
+{definition.strip()}
 $part$]);
 """ in build(root)
 
@@ -174,7 +182,7 @@ def test_the_script_knows_what_can_be_replaced(root: Path, name: str, definition
         ),
         pytest.param("sql/migrations/0003_c.sql", b"SELECT '\xff';\n", "0003_c.sql: .*utf-8", id="not UTF-8"),
         pytest.param(
-            "sql/migrations/0003_c.sql", b"SELECT 1;\n  \\gexec\n", "psql backslash command$", id="backslash command"
+            "sql/migrations/0003_c.sql", b"SELECT 1;\n  \\gexec\n;\n", "psql backslash command$", id="backslash command"
         ),
         pytest.param(
             "sql/migrations/0003_c.sql",
@@ -197,6 +205,19 @@ def test_the_script_knows_what_can_be_replaced(root: Path, name: str, definition
             b"CREATE OR REPLACE VIEW flow_signal_v1.health AS SELECT 1;\n",
             "each column of a view has a name, written last$",
             id="column without a name",
+        ),
+        pytest.param(
+            "sql/functions/flow_signal/zeta.sql",
+            FUNCTION.format("flow_signal.zeta()").encode()
+            + b"GRANT EXECUTE ON FUNCTION flow_signal.zeta() TO flow_signal_reader;\n",
+            "grants EXECUTE or SELECT on flow_signal_v1.zeta, nothing else$",
+            id="grant on a helper",
+        ),
+        pytest.param(
+            "sql/migrations/0003_c.sql",
+            b"GRANT SELECT ON flow_signal.b TO PUBLIC;\n",
+            "0003_c.sql: grants",
+            id="grant in a migration",
         ),
         pytest.param("pyproject.toml", b"[project]\n", "pyproject.toml: no line version", id="no version"),
     ],

@@ -13,7 +13,7 @@ from flow_signal.embedded import EmbeddedServer
 from sql.build import build
 from tests_py.build.scripts import UNINSTALL, execute, new_database, run
 
-ROLES = ["admin", "engine", "reader", "sender", "owner"]
+ROLES = ["admin", "engine", "redeemer", "reader", "broadcaster", "sender", "owner"]
 DROP_LIVE = "-c flow_signal.drop_live_waiters=on"
 
 
@@ -140,7 +140,9 @@ def test_roles_that_another_database_uses_stay(own_server: EmbeddedServer, insta
             for role, users in {
                 "admin": f"database {database_of(other)}",
                 "engine": f"database {database_of(other)}, flow_signal_admin",
+                "redeemer": f"database {database_of(other)}, flow_signal_engine",
                 "reader": f"database {database_of(other)}, flow_signal_engine",
+                "broadcaster": f"database {database_of(other)}, flow_signal_engine",
                 "sender": f"database {database_of(other)}, flow_signal_engine",
                 "owner": f"database {database_of(other)}",
             }.items()

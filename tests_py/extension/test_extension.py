@@ -34,7 +34,7 @@ def test_everything_but_the_roles_belongs_to_it(extended: str, extensible: Embed
     assert execute(extended, version) == [(VERSION, False, VERSION)]
     execute(extended, "DROP EXTENSION flow_signal")
     assert execute(extended, "SELECT nspname FROM pg_namespace WHERE nspname ~ '^flow_signal'") == []
-    assert len(execute(extended, "SELECT rolname FROM pg_roles WHERE rolname ~ '^flow_signal_'")) == 5
+    assert len(execute(extended, "SELECT rolname FROM pg_roles WHERE rolname ~ '^flow_signal_'")) == 7
     run("CREATE EXTENSION flow_signal", extended)
 
 

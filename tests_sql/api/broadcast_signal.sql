@@ -70,7 +70,7 @@ WHERE NOT EXISTS (SELECT FROM live AS l WHERE l.run_id = w.run_id AND l.step_key
 UNION ALL
 SELECT b.ctid::text, b::text FROM flow_signal.flow_signal_buffered_signals AS b;
 CREATE TEMP TABLE before ON COMMIT DROP AS SELECT * FROM others;
-SET LOCAL ROLE flow_signal_sender;
+SET LOCAL ROLE flow_signal_broadcaster;
 CREATE TEMP TABLE sent ON COMMIT DROP AS
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
 SELECT d.*, c.now AS before

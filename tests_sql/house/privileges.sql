@@ -6,7 +6,8 @@ CREATE TEMP VIEW clients AS
 SELECT r.oid, r.rolname::text AS name
 FROM pg_roles AS r
 WHERE r.rolname IN (
-    'flow_signal_sender', 'flow_signal_reader', 'flow_signal_engine', 'flow_signal_admin'
+    'flow_signal_sender', 'flow_signal_broadcaster', 'flow_signal_reader',
+    'flow_signal_redeemer', 'flow_signal_engine', 'flow_signal_admin'
 );
 -- Who was granted what, by default or by GRANT.
 CREATE TEMP VIEW grants AS
@@ -42,7 +43,7 @@ FROM (
 CROSS JOIN LATERAL aclexplode(o.acl) AS a
 WHERE o.schema::regnamespace::text ~ '^flow_signal(_v\d+)?$';
 
-SELECT is(count(*), 4::bigint, 'there are four roles for clients') FROM clients;
+SELECT is(count(*), 6::bigint, 'there are six roles for clients') FROM clients;
 SELECT is_empty(
     $$SELECT r.rolname FROM pg_roles AS r
     WHERE r.rolname ~ '^flow_signal_' AND (
@@ -55,9 +56,11 @@ SELECT set_eq(
     $$SELECT m.member::regrole::text, m.roleid::regrole::text
     FROM pg_auth_members AS m WHERE m.member::regrole::text ~ '^flow_signal_'$$,
     $$VALUES ('flow_signal_engine', 'flow_signal_sender'),
+    ('flow_signal_engine', 'flow_signal_broadcaster'),
     ('flow_signal_engine', 'flow_signal_reader'),
+    ('flow_signal_engine', 'flow_signal_redeemer'),
     ('flow_signal_admin', 'flow_signal_engine')$$,
-    'the engine may do what sender and reader may, the admin what the engine may'
+    'the engine may do what the smaller roles may, the admin what the engine may'
 );
 SELECT is_empty(
     $$SELECT m.member::regrole

@@ -1,6 +1,6 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(143);
+SELECT plan(164);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
 
@@ -36,7 +36,7 @@ FROM (
         $$p_run_ids => ARRAY[gen_random_uuid()], p_signal_names => '{go}', p_payloads_json => '{1}'$$,
         '{engine, sender}'
     ),
-    ('broadcast_signal', $$p_signal_name => 'go'$$, '{engine, sender}'),
+    ('broadcast_signal', $$p_signal_name => 'go'$$, '{engine, broadcaster}'),
     ('get_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('list_waiters', '', '{engine, reader}'), ('list_buffered_signals', '', '{engine, reader}'),
@@ -71,8 +71,8 @@ SELECT is(
 FROM calls AS c
 CROSS JOIN (
     VALUES
-    ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_reader'),
-    ('flow_signal_engine'),
+    ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_broadcaster'),
+    ('flow_signal_reader'), ('flow_signal_engine'),
     ('flow_signal_admin'), ('flow_signal_test_stranger')
 ) AS r (role);
 
@@ -81,7 +81,8 @@ SELECT is(
     CASE
         WHEN r.role = 'flow_signal_test_stranger'
             THEN 'permission denied for schema flow_signal_v1'
-        WHEN r.role = 'flow_signal_sender' THEN 'permission denied for view ' || v.name
+        WHEN r.role IN ('flow_signal_sender', 'flow_signal_broadcaster')
+            THEN 'permission denied for view ' || v.name
         ELSE 'allowed'
     END,
     format('%s reads %s', r.role, v.name)
@@ -89,8 +90,8 @@ SELECT is(
 FROM (VALUES ('signal_stats'), ('health')) AS v (name)
 CROSS JOIN (
     VALUES
-    ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_reader'),
-    ('flow_signal_engine'),
+    ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_broadcaster'),
+    ('flow_signal_reader'), ('flow_signal_engine'),
     ('flow_signal_admin'), ('flow_signal_test_stranger')
 ) AS r (role);
 
@@ -125,7 +126,9 @@ SELECT is(
     'permission denied for schema flow_signal',
     format('%s: %s', r.role, c.call)
 )
-FROM (VALUES ('sender'), ('reader'), ('engine'), ('admin'), ('test_stranger')) AS r (role)
+FROM (
+    VALUES ('sender'), ('broadcaster'), ('reader'), ('engine'), ('admin'), ('test_stranger')
+) AS r (role)
 CROSS JOIN (
     VALUES
     ($$SELECT flow_signal.is_name('x')$$),

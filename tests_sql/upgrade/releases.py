@@ -40,8 +40,8 @@ FROM generate_series(1, 50) AS r;
 """Calls that every release answers: lines with each kind of waiter, and buffered signals."""
 
 CONTENTS = """
-SELECT to_jsonb(w) FROM flow_signal.flow_signal_waiters AS w
-UNION ALL SELECT to_jsonb(b) FROM flow_signal.flow_signal_buffered_signals AS b
+SELECT to_jsonb(w) FROM flow_signal_v1.list_waiters(p_limit => 1000) AS w
+UNION ALL SELECT to_jsonb(b) FROM flow_signal_v1.list_buffered_signals(p_limit => 1000) AS b
 ORDER BY 1
 """
 """The 250 rows that they leave."""

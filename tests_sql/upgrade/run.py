@@ -12,7 +12,7 @@ import psycopg
 from flow_signal.embedded import EmbeddedServer
 from sql.build import build
 from tests_sql.run import prove
-from tests_sql.upgrade.releases import DATA, releases
+from tests_sql.upgrade.releases import CONTENTS, DATA, releases
 from tools.server import TEMPLATE, template_server
 
 
@@ -34,8 +34,8 @@ def upgrade_template(server: EmbeddedServer, former: str) -> None:
         for script in (former, DATA, build()):
             connection.execute(script.encode())
         # The tests count what is there.
-        connection.execute("DELETE FROM flow_signal.flow_signal_waiters")
-        connection.execute("DELETE FROM flow_signal.flow_signal_buffered_signals")
+        connection.execute("SELECT flow_signal_v1.remove_run(md5(r::text)::uuid) FROM generate_series(1, 100) AS r")
+        assert not connection.execute(CONTENTS).fetchall()
 
 
 if __name__ == "__main__":
