@@ -6,7 +6,9 @@ PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    RETURN regexp_replace(left(p_value, 256), '[[:cntrl:]]', '?', 'g')
+    RETURN regexp_replace(
+        left(p_value, 256) COLLATE "C", E'[\\u0001-\\u001f\\u007f-\\u009f]', '?', 'g'
+    )
         || CASE WHEN length(p_value) > 256 THEN '...' ELSE '' END;
 END
 $function$;

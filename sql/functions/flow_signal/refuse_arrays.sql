@@ -8,7 +8,7 @@ AS $function$
 BEGIN
     RAISE EXCEPTION USING
         ERRCODE = '22023',
-        MESSAGE = format('arrays of %s elements are no batch', array_to_string(p_lengths, ', ')),
+        MESSAGE = format('arrays of %s elements are not a batch', array_to_string(p_lengths, ', ')),
         DETAIL = format(
             'element n of each array belongs to input n; the most dimensions are %s',
             p_dimensions

@@ -8,7 +8,8 @@ AS $function$
 BEGIN
     RAISE EXCEPTION USING
         ERRCODE = '22023',
-        MESSAGE = format('wake channel "%s" is no channel name', left(p_value, 80)),
+        MESSAGE = format('wake channel "%s" is not a channel name',
+            flow_signal.excerpt(left(p_value, 80))),
         DETAIL = format('it has %s bytes; NOTIFY takes 1 to 63, not only white space',
             octet_length(p_value)),
         HINT = 'use a short channel name, for example one per worker process';

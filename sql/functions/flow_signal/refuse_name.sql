@@ -11,13 +11,15 @@ BEGIN
     ELSIF length(p_value) > 256 THEN
         RAISE EXCEPTION USING
             ERRCODE = '22023',
-            MESSAGE = format('%s "%s..." is too long', p_what, left(p_value, 40)),
+            MESSAGE = format('%s "%s..." is too long', p_what,
+                flow_signal.excerpt(left(p_value, 40))),
             DETAIL = format('it has %s characters, at most 256 are kept', length(p_value)),
             HINT = 'shorten it, or send a hash of it';
     ELSE
         RAISE EXCEPTION USING
             ERRCODE = '22023',
-            MESSAGE = format('%s "%s" is blank', p_what, p_value),
+            MESSAGE = format('%s "%s" is blank', p_what,
+                flow_signal.excerpt(p_value)),
             DETAIL = 'it is empty or only white space',
             HINT = format('give the %s a name', p_what);
     END IF;

@@ -10,7 +10,7 @@ BEGIN
         ERRCODE = '22004',
         MESSAGE = format('%s is null', p_what),
         DETAIL = 'this call needs a value there',
-        HINT = format('pass a %s', p_what);
+        HINT = format('pass a%s %s', CASE WHEN p_what LIKE 'array%' THEN 'n' ELSE '' END, p_what);
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.refuse_null(text) FROM public;

@@ -8,11 +8,19 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    -- PostgreSQL's context of the error: "JSON data, line 3: ..." and the last characters of that
-    -- line that it read. Only their place in the payload may be told.
-    v_found CONSTANT text[] := regexp_match(p_context, '^[^\n:]*?(\d+): (?:\.\.\.)?([^\n]*)');
+    -- PostgreSQL's context of the error: "JSON data, line 3: ..." in the language of the server,
+    -- then what it read of that line, at least the last fifty bytes. Only their place may be told.
+    v_found CONSTANT text[] := regexp_match(
+        p_context, '^\D*(\d+)[^\d\n:]*: (\.\.\.)?([^\n]*)'
+    );
     v_line CONSTANT text := split_part(p_payload_json, E'\n', v_found[1]::integer);
-    v_read CONSTANT text := regexp_replace(v_found[2], '\.\.\.$', '');
+    v_read CONSTANT text := CASE
+        WHEN right(v_line, length(v_found[3])) = v_found[3] THEN v_found[3]
+        ELSE regexp_replace(v_found[3], '\.\.\.$', '')
+    END;
+    v_from CONSTANT integer := CASE
+        WHEN v_found[2] IS NULL THEN 1 ELSE strpos(v_line, v_read)
+    END;
 BEGIN
     IF octet_length(p_payload_json) > 1048576 THEN
         RAISE EXCEPTION USING
@@ -32,10 +40,14 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = '22P02',
             MESSAGE = format('%s is not valid JSON', p_what),
-            DETAIL = format('%s characters; the error is in line %s, before character %s of it',
-                length(p_payload_json), coalesce(v_found[1], '1'),
-                coalesce(nullif(strpos(v_line, v_read), 0) + length(v_read), length(v_line) + 1)
-            ),
+            DETAIL = format('%s characters; the error is in line %s',
+                length(p_payload_json), v_found[1])
+            -- The line may have the same text twice.
+            || CASE
+                WHEN v_found[2] IS NOT NULL AND strpos(substr(v_line, v_from + 1), v_read) > 0
+                    THEN ''
+                ELSE format(', before character %s', v_from + length(v_read))
+            END,
             HINT = 'send JSON text: a string needs double quotes, NULL means no payload';
     END IF;
 END

@@ -28,7 +28,7 @@ BEGIN
         PERFORM flow_signal.refuse_name('signal name', p_signal_name);
     ELSIF p_state NOT IN ('buffered', 'dead') THEN
         PERFORM flow_signal.refuse_range(
-            'state', format('"%s"', left(p_state, 40)), 'buffered or dead'
+            'state', format('"%s"', flow_signal.excerpt(left(p_state, 40))), 'buffered or dead'
         );
     ELSIF p_limit IS NULL THEN
         PERFORM flow_signal.refuse_null('limit');
