@@ -16,7 +16,7 @@ INSERT INTO flow_signal.flow_signal_locks (run_id, signal_name, has_buffered)
 SELECT DISTINCT
     b.run_id,
     b.signal_name,
-    true
+    true AS has_buffered
 FROM flow_signal.flow_signal_buffered_signals AS b
 WHERE NOT b.dead;
 
@@ -39,7 +39,7 @@ SELECT
     w.signal_name,
     w.step_key,
     w.delivered_at,
-    sha256(convert_to(w.payload_json::text, getdatabaseencoding()))
+    sha256(convert_to(w.payload_json::text, getdatabaseencoding())) AS payload_hash
 FROM flow_signal.flow_signal_waiters AS w
 WHERE w.delivery_id IS NOT NULL AND w.delivered_at IS NOT NULL;
 

@@ -64,7 +64,7 @@ BEGIN
             END IF;
             v_verdicts[v_signal.n] := (
                 'delivered', p_run_ids[v_signal.n], v_signal.step_key, v_signal.delivered_at, true
-            );
+            )::flow_signal_v1.delivery;
         END LOOP;
     END IF;
 
@@ -155,7 +155,8 @@ BEGIN
     END IF;
 
     FOR i IN 1 .. coalesce(cardinality(v_ns), 0) LOOP
-        v_verdicts[v_ns[i]] := ('delivered', v_run_ids[i], v_step_keys[i], v_now, false);
+        v_verdicts[v_ns[i]] := ('delivered', v_run_ids[i], v_step_keys[i], v_now, false)
+        ::flow_signal_v1.delivery;
     END LOOP;
     FOR v_signal IN
         SELECT f.n, f.first

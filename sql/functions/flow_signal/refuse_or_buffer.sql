@@ -1,4 +1,4 @@
--- locks: buffered signals of (run, signal); the caller has the lock row. Waits for no waiter's row
+-- locks: buffered signals of (run, signal), no waiter; the caller has the lock row
 -- raises: WS002 WS004
 CREATE OR REPLACE FUNCTION flow_signal.refuse_or_buffer(
     p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text,

@@ -69,5 +69,6 @@ GRANT EXECUTE ON FUNCTION flow_signal_v1.claim_waiters(
 COMMENT ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) IS
 'Hands out the waiters of a queue that are delivered or past their deadline, oldest due first, '
 'each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed '
-'out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that is '
-'not removed is handed out again after the lease, with the next attempt and another claim_id.';
+'out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that '
+'is not removed is handed out again after the lease, with the next attempt and another '
+'claim_id.';

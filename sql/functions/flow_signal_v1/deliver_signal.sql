@@ -1,5 +1,5 @@
 -- since: 1.0 | role: sender | raises: 22004 22023 22P02 54001 WS002 WS003 WS004 0A000
--- locks: the oldest waiters of (run, signal), up to the first live one; if none is live, its lock row
+-- locks: the oldest waiters of (run, signal) up to a live one; if none is live, its lock row
 CREATE OR REPLACE FUNCTION flow_signal_v1.deliver_signal(
     p_run_id uuid,
     p_signal_name text,

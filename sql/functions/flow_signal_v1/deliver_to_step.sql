@@ -107,11 +107,11 @@ BEGIN
                     NULL;
             END;
             CONTINUE WHEN NOT v_is_new;
-            v_verdict := ('not_found', p_run_id, NULL, NULL, false);
+            v_verdict := ('not_found', p_run_id, NULL, NULL, false)::flow_signal_v1.delivery;
         ELSIF v_waiter.status = 'delivered' THEN
             v_verdict := (
                 'already_delivered', p_run_id, p_step_key, v_waiter.delivered_at, false
-            );
+            )::flow_signal_v1.delivery;
         ELSE
             v_now := clock_timestamp();
             IF v_waiter.status = 'waiting' AND v_waiter.expires_at <= v_now THEN
@@ -129,7 +129,9 @@ BEGIN
                 ::flow_signal_v1.delivery;
                 RETURN;
             END IF;
-            v_verdict := ('expired', p_run_id, p_step_key, NULL, false);
+            v_verdict := (
+                'expired', p_run_id, p_step_key, NULL, false
+            )::flow_signal_v1.delivery;
         END IF;
     END LOOP;
     RETURN NEXT v_verdict;

@@ -14,7 +14,6 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $function$
 DECLARE
-    v_waiter record;
     v_now timestamptz := clock_timestamp();
 BEGIN
     IF p_run_id IS NULL THEN
@@ -30,8 +29,7 @@ BEGIN
     END IF;
 
     -- Locked first, so that the lease counts from the moment at which the row is ours.
-    SELECT w.claim_id
-    INTO v_waiter
+    PERFORM
     FROM flow_signal.flow_signal_waiters AS w
     WHERE w.run_id = p_run_id
         AND w.step_key = p_step_key COLLATE "C"

@@ -17,7 +17,7 @@ DECLARE
     v_began CONSTANT timestamptz := clock_timestamp();
     v_before CONSTANT timestamptz := least(p_settled_before, v_began);
     -- The blocks of the four tables are numbered through; v_ends has where each table ends.
-    v_ends bigint[] := '{0}';
+    v_ends bigint[] := ARRAY[0::bigint];
     v_blocks bigint;
     v_table integer;
     v_unseen bigint;
@@ -169,8 +169,8 @@ REVOKE ALL ON FUNCTION flow_signal_v1.purge(timestamptz, integer) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.purge(timestamptz, integer) TO flow_signal_admin;
 COMMENT ON FUNCTION flow_signal_v1.purge(timestamptz, integer) IS
 'Deletes up to p_limit (1 to 100000) rows: waiters that were delivered or expired before '
-'p_settled_before, fetched by their engine or not; buffered signals whose time ended before then; '
-'receipts of deliveries before then whose waiter is gone; lock rows that no waiter and no '
-'buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops early '
+'p_settled_before, fetched by their engine or not; buffered signals whose time ended before '
+'then; receipts of deliveries before then whose waiter is gone; lock rows that no waiter and '
+'no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops early '
 'after a quarter of a second if it has found some; 0: none is left, except rows that others '
 'have locked. Call it until then, each call in a transaction of its own.';

@@ -44,5 +44,5 @@ GRANT EXECUTE ON FUNCTION flow_signal_v1.purge_buffered(
 ) TO flow_signal_admin;
 COMMENT ON FUNCTION flow_signal_v1.purge_buffered(timestamptz, integer) IS
 'Deletes up to p_limit (1 to 100000) buffered signals that were buffered before '
-'p_buffered_before, live ones included, and returns how many. Their delivery ids are forgotten. '
-'Call it until it returns 0, each call in a transaction of its own.';
+'p_buffered_before, live ones included, and returns how many. Their delivery ids are '
+'forgotten. Call it until it returns 0, each call in a transaction of its own.';
