@@ -13,7 +13,6 @@ SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_max_buffered integer;
-    v_first bigint;
     v_last bigint;
     v_buffered bigint;
 BEGIN
@@ -21,13 +20,16 @@ BEGIN
         SELECT
             s.max_buffered,
             (
-                SELECT b.position
-                FROM flow_signal.flow_signal_buffered_signals AS b
-                WHERE b.run_id = p_run_id
-                    AND b.signal_name = p_signal_name COLLATE "C"
-                    AND NOT b.dead
-                ORDER BY b.position
-                LIMIT 1
+                SELECT count(*)
+                FROM (
+                    SELECT b.position
+                    FROM flow_signal.flow_signal_buffered_signals AS b
+                    WHERE b.run_id = p_run_id
+                        AND b.signal_name = p_signal_name COLLATE "C"
+                        AND NOT b.dead
+                    ORDER BY b.position
+                    LIMIT s.max_buffered
+                ) AS l
             ),
             (
                 SELECT b.position
@@ -36,22 +38,9 @@ BEGIN
                 ORDER BY b.position DESC
                 LIMIT 1
             )
-        INTO STRICT v_max_buffered, v_first, v_last
+        INTO STRICT v_max_buffered, v_buffered, v_last
         FROM flow_signal.flow_signal_settings AS s
         WHERE s.only_row;
-        -- Positions that are closer together than the quota cannot be too many.
-        EXIT WHEN (v_last - v_first + 1 < v_max_buffered) IS NOT FALSE;
-        SELECT count(*)
-        INTO v_buffered
-        FROM (
-            SELECT b.position
-            FROM flow_signal.flow_signal_buffered_signals AS b
-            WHERE b.run_id = p_run_id
-                AND b.signal_name = p_signal_name COLLATE "C"
-                AND NOT b.dead
-            ORDER BY b.position
-            LIMIT v_max_buffered
-        ) AS l;
         EXIT WHEN v_buffered < v_max_buffered;
         -- Signals past their time do not count.
         UPDATE flow_signal.flow_signal_buffered_signals AS b
@@ -73,14 +62,13 @@ BEGIN
     END LOOP;
 
     -- Never a position that another signal had, so that withdraw_signal cannot take one for the
-    -- other: behind the last one; or, where none is left, the microseconds of the clock, which
-    -- run faster than signals come.
+    -- other: the microseconds of the clock, or behind the last one.
     INSERT INTO flow_signal.flow_signal_buffered_signals (
         run_id, signal_name, position, buffered_at, buffered_until, delivery_id, payload_json
     )
     VALUES (
         p_run_id, p_signal_name,
-        coalesce(v_last + 1, (extract(EPOCH FROM p_now) * 1000000)::bigint), p_now,
+        greatest(v_last + 1, (extract(EPOCH FROM p_now) * 1000000)::bigint), p_now,
         p_buffer_until, p_delivery_id, p_payload
     );
     UPDATE flow_signal.flow_signal_locks AS l
