@@ -12,6 +12,7 @@ SET enable_bitmapscan = off
 AS $function$
 DECLARE
     v_signal record;
+    v_delivered boolean;
     v_now timestamptz;
 BEGIN
     LOOP
@@ -32,20 +33,28 @@ BEGIN
             EXIT;
         END IF;
         v_now := clock_timestamp();
-        EXIT WHEN p_expires_at <= v_now;
+        IF p_expires_at <= v_now THEN
+            -- For good: while a signal is buffered, no waiter may become live again.
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET status = 'expired'
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
+            EXIT;
+        END IF;
 
         IF v_signal.buffered_until > v_now THEN
             DELETE FROM flow_signal.flow_signal_buffered_signals AS b
             WHERE b.run_id = p_run_id
                 AND b.signal_name = p_signal_name COLLATE "C"
                 AND b.position = v_signal.position;
-            -- Its receipt is new, and no transaction is about to insert it: while a signal is
-            -- buffered no waiter is live, and the lock row keeps new ones away.
-            PERFORM flow_signal.record_delivery(
+            -- No other transaction can be about to insert its receipt: while a signal is buffered
+            -- no waiter is live, and the lock row keeps new ones away. False: a receipt is there
+            -- already, so this signal was delivered, and the next one has its turn.
+            v_delivered := flow_signal.record_delivery(
                 p_run_id, p_step_key, p_signal_name, v_signal.payload_json,
                 v_signal.delivery_id, v_now
             );
-            EXIT;
+            EXIT WHEN v_delivered;
+            CONTINUE;
         END IF;
         UPDATE flow_signal.flow_signal_buffered_signals AS b
         SET dead = true

@@ -1,4 +1,4 @@
--- since: 1.0 | role: admin, who may read that table | raises: 22004 2201W 42P01 0A000
+-- since: 1.0 | role: admin, who may read that table | raises: 22004 22023 42P01 0A000
 -- locks: as import_waiters. SECURITY INVOKER: reads only what the caller may read, and as him
 CREATE OR REPLACE FUNCTION flow_signal_v1.import_floworchestrator(
     p_schema text,
@@ -17,6 +17,7 @@ AS $function$
 DECLARE
     -- of payloads in one call, so that it needs no more memory than a server has
     v_bytes CONSTANT integer := 33554432;
+    v_null text;
     v_run_ids uuid[];
     v_step_keys text[];
     v_signal_names text[];
@@ -25,6 +26,33 @@ DECLARE
     v_delivered_at timestamptz[];
     v_payloads_json text[];
 BEGIN
+    -- Raised here: the caller, as whom this function runs, may not call the helpers.
+    v_null := CASE
+        WHEN p_schema IS NULL THEN 'schema'
+        WHEN p_limit IS NULL THEN 'limit'
+        WHEN p_after_run_id IS NULL AND p_after_step_key IS NOT NULL THEN 'run id to start after'
+        WHEN p_after_run_id IS NOT NULL AND p_after_step_key IS NULL
+            THEN 'step key to start after'
+    END;
+    IF v_null IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '22004',
+            MESSAGE = format('%s is null', v_null),
+            DETAIL = 'this call needs a value there',
+            HINT = format('pass a %s', v_null);
+    ELSIF octet_length(p_schema) NOT BETWEEN 1 AND 63 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '22023',
+            MESSAGE = format('schema of %s bytes is out of range', octet_length(p_schema)),
+            DETAIL = 'it may be a name of 1 to 63 bytes',
+            HINT = 'pass a schema in that range, or leave it out';
+    ELSIF p_limit NOT BETWEEN 0 AND 10000 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '22023',
+            MESSAGE = format('limit %s is out of range', p_limit),
+            DETAIL = 'it may be 0 to 10000',
+            HINT = 'pass a limit in that range, or leave it out';
+    END IF;
     EXECUTE format(
         $query$
         SELECT

@@ -69,14 +69,27 @@ BEGIN
             RETURN;
         END IF;
 
-        -- The step is registered already. FOR NO KEY UPDATE waits for a sender that is delivering
-        -- to it, and for a removal: then the step is new.
+        -- The step is registered already: the INSERT has waited for a transaction that was changing
+        -- it. A repeat that changes nothing locks and writes nothing.
         SELECT w.*
         INTO v_waiter
         FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
-        FOR NO KEY UPDATE;
+        WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         CONTINUE WHEN NOT FOUND;
+        IF v_waiter.status <> 'delivered' AND (
+            v_waiter.signal_name, v_waiter.expires_at, v_waiter.wake_channel, v_waiter.queue
+        ) IS DISTINCT FROM (
+            p_signal_name COLLATE "C", v_expires_at, p_wake_channel COLLATE "C",
+            p_queue COLLATE "C"
+        ) THEN
+            -- Waits for a sender that is delivering to it; after a removal the step is new.
+            SELECT w.*
+            INTO v_waiter
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
+            FOR NO KEY UPDATE;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
         IF v_waiter.status = 'delivered' THEN
             IF v_waiter.signal_name <> p_signal_name COLLATE "C" THEN
                 PERFORM flow_signal.refuse_mismatch(v_waiter, p_signal_name);
