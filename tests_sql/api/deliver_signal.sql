@@ -1,6 +1,6 @@
 -- deliver_signal says truthfully what became of a signal, and no signal reaches two waiters.
 BEGIN;
-SELECT plan(502);
+SELECT plan(611);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_sender;
 
@@ -12,15 +12,15 @@ SELECT is(
     'the parameters, their order and their defaults'
 );
 SELECT is(
-    pg_get_function_result('flow_signal_v1.deliver_signal'::regproc), 'flow_signal_v1.delivery',
-    'the result'
+    pg_get_function_result('flow_signal_v1.deliver_signal'::regproc),
+    'SETOF flow_signal_v1.delivery', 'the result'
 );
 
 -- Each verdict in full.
 
 SELECT is(
     d::text, ROW('not_found', md5('verdicts')::uuid, NULL, NULL, false)::text,
-    'not_found: nobody ever waited'
+    'not_found: there was no waiter yet'
 )
 FROM flow_signal_v1.deliver_signal(
     p_run_id => md5('verdicts')::uuid, p_signal_name => 'go'
@@ -97,8 +97,8 @@ CROSS JOIN flow_signal_v1.get_waiter(
     p_run_id => md5('verdicts')::uuid, p_step_key => 'first'
 ) AS w;
 
--- The order of the decision: all that can be there at once, in every combination. Last to come
--- may be the oldest: who was registered under another signal before the others.
+-- The order of the decision: all that can be there at once, in every combination. The waiter that
+-- joins last may be the oldest: it was registered for another signal before the others.
 
 CREATE TEMP TABLE lines ON COMMIT DROP AS
 SELECT
@@ -108,13 +108,15 @@ SELECT
         older.older
     ) AS line
 FROM (
-    VALUES (NULL), ('a new id'), ('id of a waiter'), ('id of a buffered signal')
+    VALUES
+    (NULL), ('a new id'), ('id of a waiter'), ('id of a removed waiter'),
+    ('id of a buffered signal')
 ) AS known (known)
 CROSS JOIN (VALUES (NULL), ('live')) AS live (live)
 CROSS JOIN (VALUES (NULL), ('until now'), ('until tomorrow')) AS until (until)
 CROSS JOIN (VALUES (NULL), ('delivered')) AS delivered (delivered)
 CROSS JOIN (VALUES (NULL), ('overdue'), ('settled as expired')) AS expired (expired)
-CROSS JOIN (VALUES (NULL), ('the last shall be first')) AS older (older)
+CROSS JOIN (VALUES (NULL), ('the oldest joins last')) AS older (older)
 WHERE (known.known IS DISTINCT FROM 'id of a buffered signal' OR live.live IS NULL)
     AND (older.older IS NULL OR live.live IS NOT NULL OR expired.expired IS NOT NULL);
 
@@ -129,9 +131,12 @@ BEGIN
         IF r.older IS NOT NULL AND r.expired IS NOT NULL THEN
             PERFORM pg_temp.register(r.line, 'expired', p_signal_name => 'elsewhere');
         END IF;
-        IF r.known = 'id of a waiter' THEN
+        IF r.known IN ('id of a waiter', 'id of a removed waiter') THEN
             PERFORM pg_temp.register(r.line, 'known');
             PERFORM pg_temp.deliver(r.line, '"same"', p_delivery_id => 'id');
+        END IF;
+        IF r.known = 'id of a removed waiter' THEN
+            PERFORM pg_temp.remove(r.line, 'known');
         END IF;
         IF r.delivered IS NOT NULL THEN
             PERFORM pg_temp.register(r.line, 'delivered');
@@ -160,7 +165,8 @@ SELECT is(
         END
     ),
     CASE
-        WHEN r.known = 'id of a waiter' THEN 'delivered known (replayed)'
+        WHEN r.known IN ('id of a waiter', 'id of a removed waiter')
+            THEN 'delivered known (replayed)'
         WHEN r.known = 'id of a buffered signal' THEN 'buffered (replayed)'
         WHEN r.live IS NOT NULL THEN 'delivered live'
         WHEN r.until = 'until tomorrow' THEN 'buffered'
@@ -168,7 +174,7 @@ SELECT is(
         WHEN r.expired IS NOT NULL THEN 'expired expired'
         ELSE 'not_found'
     END,
-    'the line: ' || r.line
+    'there is: ' || r.line
 )
 FROM lines AS r;
 
@@ -193,7 +199,7 @@ SELECT is(
 FROM unnest(ARRAY['c', 'a', 'b', 'd']) WITH ORDINALITY AS s (step_key, n);
 SELECT is(
     pg_temp.deliver('oldest'), 'already_delivered c',
-    'then nobody waits: the oldest with a payload'
+    'then no waiter is live: the oldest with a payload is named'
 );
 SELECT is(pg_temp.remove('oldest', 'c'), 'delivered 1', 'the oldest is removed');
 SELECT is(pg_temp.deliver('oldest'), 'already_delivered a', 'then it is the next');
@@ -202,7 +208,7 @@ SELECT is(pg_temp.register('ties', s.step_key), 'waiting', format('%s waits', s.
 FROM (VALUES ('ä'), ('b'), ('B'), ('a'), ('a ')) AS s (step_key);
 SELECT is(
     pg_temp.register('other ties', 'first') || pg_temp.deliver('other ties'),
-    'waitingdelivered first', 'in another line the first has its signal'
+    'waitingdelivered first', 'in another FIFO the first has its signal'
 );
 SELECT is(pg_temp.register('other ties', s.step_key), 'waiting', format('%s waits', s.step_key))
 FROM (VALUES ('ä'), ('b'), ('B'), ('a'), ('a ')) AS s (step_key);
@@ -279,13 +285,13 @@ SELECT is(
 
 -- The delivery id.
 
-SELECT is(pg_temp.deliver('ids', '1', 'a'), 'not_found', 'a signal that nobody gets');
+SELECT is(pg_temp.deliver('ids', '1', 'a'), 'not_found', 'a signal without a waiter');
 SELECT is(pg_temp.register('ids', 'late', '2001-01-01'), 'expired', 'an overdue waiter');
 SELECT is(pg_temp.deliver('ids', '2', 'a'), 'expired late', 'its id was not recorded');
 SELECT is(pg_temp.register('ids', 'first'), 'waiting', 'a live one');
 SELECT is(pg_temp.deliver('ids', '3', 'a'), 'delivered first', 'nor was it now');
 SELECT is(
-    pg_temp.deliver('ids', '4', 'b'), 'already_delivered first', 'nobody waits for the next'
+    pg_temp.deliver('ids', '4', 'b'), 'already_delivered first', 'no waiter is live for the next'
 );
 SELECT is(pg_temp.buffer('ids', '5', 'b'), 'buffered', 'whose id was not recorded either');
 SELECT is(
@@ -298,6 +304,9 @@ SELECT is(
 );
 SELECT is(pg_temp.buffer('ids', '6', 'c'), 'buffered', 'records no id');
 
+CREATE TEMP TABLE kept ON COMMIT DROP AS
+SELECT w.delivered_at
+FROM flow_signal_v1.get_waiter(p_run_id => md5('ids')::uuid, p_step_key => 'first') AS w;
 CREATE TEMP TABLE before ON COMMIT DROP AS SELECT pg_temp.contents() AS contents;
 SELECT is(
     pg_temp.deliver('ids', r.payload_json, r.delivery_id, r.until), r.outcome,
@@ -330,7 +339,7 @@ SELECT is(
     format(
         E'WS002 delivery id "%s" was used with another payload\n'
         'signal "go" of run %s is recorded under it as %s\n'
-        'repeat the payload to the byte, or send a new signal under a new id',
+        'repeat the payload byte for byte, or send a new signal under a new id',
         r.delivery_id, md5('ids')::uuid, r.status
     ),
     format('%s with another payload: %s', r.delivery_id, r.payload_json)
@@ -366,7 +375,53 @@ SELECT is(
 );
 SELECT is(pg_temp.get('ids', 'third'), 'waiting', 'it still waits');
 SELECT is(pg_temp.remove('ids', 'first'), 'delivered 3', 'the first waiter is removed');
-SELECT is(pg_temp.deliver('ids', '7', 'a'), 'delivered third', 'then its id is forgotten');
+SELECT is(
+    pg_temp.deliver('ids', '3', 'a', b.until), 'delivered first (replayed)',
+    format('its id is still known, kept until %s', b.until)
+)
+FROM (VALUES (NULL), (timestamptz '2990-01-01')) AS b (until);
+SELECT is(
+    d::text, ROW('delivered', md5('ids')::uuid, 'first', k.delivered_at, true)::text,
+    'with the step and the instant of the delivery'
+)
+FROM kept AS k
+CROSS JOIN flow_signal_v1.deliver_signal(
+    p_run_id => md5('ids')::uuid, p_signal_name => 'go', p_payload_json => '3', p_delivery_id => 'a'
+) AS d;
+SELECT is(
+    left(pg_temp.refusal(format(
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+        'p_delivery_id => %L, p_buffer_until => %L)',
+        md5('ids')::uuid, 'go', r.payload_json, 'a', r.until
+    )), 5),
+    'WS002', format('payload %s under it is refused, kept until %s', r.payload_json, r.until)
+)
+FROM (
+    VALUES ('7', NULL), (NULL, NULL), ('3 ', timestamptz '2990-01-01')
+) AS r (payload_json, until);
+SELECT is(pg_temp.get('ids', 'third'), 'waiting', 'the third waiter still waits');
+SELECT is(pg_temp.deliver('ids', '7'), 'delivered third', 'for a signal of its own');
+SELECT is(
+    ROW(
+        pg_temp.register('ids', 'first'), pg_temp.deliver('ids', '3', 'a'),
+        pg_temp.get('ids', 'first')
+    )::text,
+    ROW('waiting', 'delivered first (replayed)', 'waiting')::text,
+    'the same step, parked anew, does not get that signal again'
+);
+SELECT is(
+    ROW(
+        pg_temp.remove('ids', 'second'), pg_temp.remove('ids', 'fourth'),
+        pg_temp.buffer('ids', '5', 'b'), pg_temp.deliver('ids', '6', 'c')
+    )::text,
+    ROW(
+        'delivered 5', 'delivered 6', 'delivered second (replayed)',
+        'delivered fourth (replayed)'
+    )::text,
+    'an id that was buffered is known as well, after its waiter was removed: it is not kept anew'
+);
+SELECT is(pg_temp.get('ids', 'first'), 'waiting', 'and reaches no other waiter');
+SELECT is(pg_temp.remove('ids', 'first'), 'waiting', 'which is removed');
 
 SELECT is(
     pg_temp.register(i.run, i.step_key, p_signal_name => i.signal_name), 'waiting',
@@ -541,7 +596,7 @@ DELETE FROM notified;
 SELECT is(
     pg_temp.register('wake at once', 's', p_wake_channel => 'c')
     || pg_temp.deliver('wake at once'),
-    'waitingdelivered s', 'a signal for the first of its line'
+    'waitingdelivered s', 'a signal for a waiter'
 );
 SELECT is(
     ARRAY(SELECT ROW(n.channel, n.payload)::text FROM notified AS n),
@@ -563,13 +618,13 @@ SELECT is(
 -- What is refused.
 
 SELECT is(
-    pg_temp.register('refused', 's'), 'waiting', 'a live waiter, whom no refused signal reaches'
+    pg_temp.register('refused', 's'), 'waiting', 'a live waiter, which no refused signal reaches'
 );
 SELECT is(
     pg_temp.refusal(
         format('deliver_signal(p_run_id => %L, p_signal_name => %L)', c.run_id, c.signal_name)
     ),
-    format(E'22004 %s is null\nthis call needs a value there\npass a %s', c.what, c.what),
+    pg_temp.is_null(c.what),
     format('no %s', c.what)
 )
 FROM (
@@ -577,10 +632,7 @@ FROM (
 ) AS c (what, run_id, signal_name);
 SELECT is(
     pg_temp.refusal(format(a.call, md5('refused')::uuid, b.name)),
-    format(
-        E'22023 %s "%s" is blank\nit is empty or only white space\ngive the %s a name',
-        a.what, b.name, a.what
-    ),
+    pg_temp.is_blank(a.what, pg_temp.cleaned(b.name)),
     format('a blank %s: %s', a.what, to_json(b.name))
 )
 FROM (
@@ -594,11 +646,7 @@ FROM (
 CROSS JOIN (VALUES (''), (' '), (E' \t\r\n\f\u000b '), (E'\u00a0\u3000')) AS b (name);
 SELECT is(
     pg_temp.refusal(format(a.call, md5('refused')::uuid, n.name)),
-    format(
-        E'22023 %s "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
-        'shorten it, or send a hash of it',
-        a.what, left(n.name, 40)
-    ),
+    pg_temp.is_too_long(a.what, pg_temp.cleaned(left(n.name, 40))),
     format('a %s of 257 characters: %s', a.what, left(n.name, 1))
 )
 FROM (
@@ -609,7 +657,10 @@ FROM (
         'deliver_signal(p_run_id => %L, p_signal_name => ''go'', p_delivery_id => %L)'
     )
 ) AS a (what, call)
-CROSS JOIN (VALUES (repeat('x', 257)), (repeat('🙂', 257)), (repeat(' ', 257))) AS n (name);
+CROSS JOIN (
+    VALUES (repeat('x', 257)), (repeat('🙂', 257)), (repeat(' ', 257)),
+    (repeat(E'\u001b\n\u0085\u007f', 64) || 'x')
+) AS n (name);
 SELECT is(
     pg_temp.refusal(format(
         'deliver_signal(p_run_id => %L, p_signal_name => %L, p_buffer_until => %L)',
@@ -635,22 +686,29 @@ SELECT is(
         'p_buffer_until => %L)',
         md5('refused')::uuid, 'go', j.payload_json, 'tomorrow'
     )),
-    format(
-        E'22P02 payload "%s" is not valid JSON\n%s\n'
-        'send JSON text: a string needs double quotes, no payload is NULL',
-        left(j.payload_json, 40), pg_temp.json_error(j.payload_json)
-    ),
+    pg_temp.not_json('payload', j.payload_json, j.at),
     format('no JSON: %s', to_json(left(j.payload_json, 40)))
 )
 FROM (
     VALUES
-    (''), (' '), ('approved'), ('''a'''), ('{'), ('{"a": }'), ('{a: 1}'), ('[1,]'), ('[1 2]'),
-    ('1 2'), ('NaN'), ('+1'),
-    ('01'), ('"'), ('"\x"'), ('"\u00"'), (E'"a\nb"'), ('nul'), ('NULL'), (E'\ufeff{}'),
-    (E'\u00a01'),
-    (repeat('x', 1048576))
-) AS j (payload_json);
-
+    ('', 'line 1, before character 1'), (' ', 'line 1, before character 2'),
+    ('approved', 'line 1, before character 9'), ('''a''', 'line 1, before character 2'),
+    ('{', 'line 1, before character 2'), ('{"a": }', 'line 1, before character 8'),
+    ('{a: 1}', 'line 1, before character 3'), ('[1,]', 'line 1, before character 5'),
+    ('[1 2]', 'line 1, before character 5'), ('1 2', 'line 1, before character 4'),
+    ('NaN', 'line 1, before character 4'), ('+1', 'line 1, before character 2'),
+    ('01', 'line 1, before character 3'), ('"', 'line 1, before character 2'),
+    ('"\x"', 'line 1, before character 4'), ('"\u00"', 'line 1, before character 7'),
+    (E'"a\nb"', 'line 1, before character 3'), ('nul', 'line 1, before character 4'),
+    ('NULL', 'line 1, before character 5'), (E'\ufeff{}', 'line 1, before character 2'),
+    (E'\u00a01', 'line 1, before character 3'), (E'[1,\n2,\n 3 4]', 'line 3, before character 5'),
+    (E'[\r\n🙂]', 'line 2, before character 2'), ('[...', 'line 1, before character 3'),
+    ('"no end...', 'line 1, before character 11'), (E'{"a": 1,\n', 'line 2, before character 1'),
+    ('["' || repeat('x', 100) || '", y]', 'line 1, before character 107'),
+    -- the fifty bytes that PostgreSQL tells are there more than once
+    (format('["%1$s" "%1$s"]', repeat('x', 100)), 'line 1'),
+    (repeat('x', 1048576), 'line 1')
+) AS j (payload_json, at);
 SELECT is(
     pg_temp.refusal(format(
         'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
@@ -671,9 +729,112 @@ FROM (
     (repeat('x', 1048577))
 ) AS p (payload_json);
 
+-- Under every limit of the stack, a megabyte of brackets is too much.
+SELECT is(
+    pg_temp.refusal(format(
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+        'p_buffer_until => %L)',
+        md5('refused')::uuid, 'go', p.payload_json, 'tomorrow'
+    )),
+    format(
+        E'54001 payload is nested too deeply\n'
+        '%s characters; this server cannot parse so many nested arrays or objects\n'
+        'send the inner part as a JSON string',
+        length(p.payload_json)
+    ),
+    format('nested too deeply: %s', left(p.payload_json, 5))
+)
+FROM (
+    VALUES
+    (repeat('[', 500000) || repeat(']', 500000)), (repeat('{"a":', 150000) || '1' || repeat('}', 150000))
+) AS p (payload_json);
+
 SELECT is(pg_temp.get('refused', 's'), 'waiting', 'the waiter still waits');
 SELECT is(pg_temp.remove('refused', 's'), 'waiting', 'it is removed');
 SELECT is(pg_temp.register('refused', 's'), 'waiting', 'and finds nothing buffered');
+
+-- A call in a SELECT list, its columns taken apart, is still one call.
+
+SELECT is(
+    pg_temp.register('once', s.step_key), 'waiting', format('%s waits', s.step_key)
+)
+FROM (VALUES ('a'), ('b'), ('c'), ('d'), ('e'), ('f')) AS s (step_key);
+CREATE TEMP TABLE once ON COMMIT DROP AS
+SELECT (flow_signal_v1.deliver_signal(p_run_id => md5('once')::uuid, p_signal_name => 'go')).*;
+SELECT is(
+    array_agg(concat_ws(' ', o.status, o.step_key, o.replayed)), '{delivered a f}', 'one row'
+)
+FROM once AS o;
+SELECT is(pg_temp.get('once', 'b'), 'waiting', 'and one signal: the second waiter waits');
+
+-- The quota of buffered signals of one (run, signal).
+
+SELECT is(
+    count(*) FILTER (WHERE pg_temp.buffer('quota', n::text, 'id ' || n) = 'buffered'), 1000::bigint,
+    'a thousand signals are kept'
+)
+FROM generate_series(1, 1000) AS n;
+CREATE FUNCTION pg_temp.one_too_many()
+RETURNS text
+LANGUAGE sql
+AS $function$
+SELECT pg_temp.refusal(format(
+    'deliver_signal(p_run_id => %L, p_signal_name => %L, p_payload_json => %L, '
+    'p_delivery_id => %L, p_buffer_until => %L)',
+    md5('quota')::uuid, 'go', '"secret"', 'one too many', 'tomorrow'
+))
+$function$;
+SELECT is(
+    pg_temp.one_too_many(),
+    format(
+        E'WS004 run %s has too many buffered signals "go"\n'
+        '1000 signals wait for a waiter, as many as are kept\n'
+        'list_buffered_signals shows them; an engine takes one back with withdraw_signal',
+        md5('quota')::uuid
+    ),
+    'one more is refused'
+);
+SELECT is(
+    pg_temp.buffer('quota', '7', 'id 7'), 'buffered (replayed)', 'a retry is not one more'
+);
+SELECT is(pg_temp.deliver('quota', '7'), 'not_found', 'a signal that is not to be kept is not either');
+SELECT is(
+    pg_temp.buffer('quota', '1', p_signal_name => 'stop') || pg_temp.buffer('other quota', '1'),
+    'bufferedbuffered', 'another signal or run has a quota of its own'
+);
+SELECT is(pg_temp.register('quota', 's'), 'delivered 1', 'a waiter takes one');
+SELECT is(
+    pg_temp.buffer('quota', '1001', 'one too many'), 'buffered',
+    'so that there is room; the refused call recorded no id'
+);
+SELECT is(left(pg_temp.one_too_many(), 5), 'WS002', 'now it did');
+DO $$ BEGIN PERFORM pg_temp.let_buffered_die('quota', '5'); END $$;
+SELECT is(pg_temp.buffer('quota', '1002'), 'buffered', 'signals past their time do not count');
+SELECT is(
+    left(pg_temp.refusal(format(
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_buffer_until => %L)',
+        md5('quota')::uuid, 'go', 'tomorrow'
+    )), 5),
+    'WS004', 'all the others do'
+);
+RESET ROLE;
+UPDATE flow_signal.flow_signal_settings SET max_buffered = 2;
+SET LOCAL ROLE flow_signal_engine;
+SELECT is(
+    ARRAY[pg_temp.buffer('setting', '1'), pg_temp.buffer('setting', '2')], '{buffered, buffered}',
+    'the row of the settings says how many'
+);
+SELECT is(
+    split_part(pg_temp.refusal(format(
+        'deliver_signal(p_run_id => %L, p_signal_name => %L, p_buffer_until => %L)',
+        md5('setting')::uuid, 'go', 'tomorrow'
+    )), E'\n', 2),
+    '2 signals wait for a waiter, as many as are kept', 'the third is refused'
+);
+SELECT throws_ok(
+    'UPDATE flow_signal.flow_signal_settings SET max_buffered = 3', '42501',
+    'permission denied for schema flow_signal', 'which only the owner can change'
+);
 
 -- To write a megabyte takes longer than a moment, but it is written once.
 
