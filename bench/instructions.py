@@ -67,11 +67,11 @@ GRANT CREATE ON SCHEMA public TO flow_signal_owner
 STATEMENTS = {
     "register": """INSERT INTO public.origin (run_id, step_key, signal_name) VALUES ({run}, 'step', 'go')
 ON CONFLICT (run_id, step_key) DO UPDATE SET signal_name = excluded.signal_name""",
-    "deliver": f"""WITH oldest AS (
-SELECT run_id, step_key FROM public.origin WHERE run_id = {{run}} AND signal_name = 'go' AND delivered_at IS NULL
+    "deliver": """WITH oldest AS (
+SELECT run_id, step_key FROM public.origin WHERE run_id = {run} AND signal_name = 'go' AND delivered_at IS NULL
 ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
-) UPDATE public.origin AS w SET delivered_at = now(), payload_json = '{PAYLOAD}' FROM oldest AS o
-WHERE w.run_id = o.run_id AND w.step_key = o.step_key""",
+) UPDATE public.origin AS w SET delivered_at = now(), payload_json = '{payload}' FROM oldest AS o
+WHERE w.run_id = o.run_id AND w.step_key = o.step_key""".replace("{payload}", PAYLOAD),
     "get": "SELECT * FROM public.origin WHERE run_id = {run} AND step_key = 'step'",
     "remove": "DELETE FROM public.origin WHERE run_id = {run} AND step_key = 'step'",
 }
@@ -125,7 +125,7 @@ def install(conn: psycopg.Connection, script: str) -> str:
     conn.execute(script.replace("interval '1 millisecond'", "interval '1 hour'").encode())
     conn.execute(TABLES.encode())
     for name, statement in STATEMENTS.items():
-        body = statement.format(run="p_run_id")
+        body = statement.replace("{run}", "p_run_id")
         returning = "" if name == "get" else " RETURNING w.*" if name == "deliver" else " RETURNING *"
         conn.execute(FUNCTION.format(name=name, body=body + returning).encode())
     return conn.info.parameter_status("server_version") or ""
@@ -157,7 +157,9 @@ def main() -> None:
         totals = [0.0, 0.0]
         for call, statement in STATEMENTS.items():
             bare = (
-                ("" if call != "get" else "PERFORM * FROM (") + statement.format(run="r") + (") AS s" * (call == "get"))
+                ("" if call != "get" else "PERFORM * FROM (")
+                + statement.replace("{run}", "r")
+                + (") AS s" * (call == "get"))
             )
             function = [f"PERFORM * FROM origin_{each}(r)" for each in (*BEFORE_STATEMENT[call], call)]
             figures = callgrind.count(function[:-1], function[-1]) - loop, callgrind.count(function[:-1], bare) - loop
