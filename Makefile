@@ -111,13 +111,14 @@ install: | .venv/bin/pip  ## Install the extension where PG_CONFIG says (PG_CONF
 
 .PHONY: clean
 clean:  ## Remove everything that was built or fetched
-	rm -rf .venv .tools dist $(SCRIPT)
+	rm -rf .venv .tools dist $(SCRIPT) $(SCRIPT:.sql=_no_transaction.sql)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# Always built: it takes no time, and a part that was deleted would go unnoticed.
+# Always built, both: it takes no time, and a part that was deleted would go unnoticed.
 .PHONY: $(SCRIPT)
 $(SCRIPT): | .venv/bin/pip
 	@$(PYTHON_BIN)/python sql/build.py -o $@
+	@$(PYTHON_BIN)/python sql/build.py --no-transaction -o $(@:.sql=_no_transaction.sql)
 
 .venv/bin/pip:
 	tools/venv

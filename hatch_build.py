@@ -1,4 +1,4 @@
-"""Put the installation script into the package before hatchling packs it."""
+"""Put the installation scripts into the package before hatchling packs it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ class InstallationScriptHook(BuildHookInterface[Any]):
     """Run sql/build.py for every target, an editable install included."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        target = "python_wrapper/flow_signal/flow_signal.sql"
         root = Path(self.root)
-        subprocess.run([sys.executable, root / "sql/build.py", "-o", root / target], check=True)
+        package = root / "python_wrapper/flow_signal"
+        build: list[str | Path] = [sys.executable, root / "sql/build.py"]
+        subprocess.run([*build, "-o", package / "flow_signal.sql"], check=True)
+        subprocess.run([*build, "--no-transaction", "-o", package / "flow_signal_no_transaction.sql"], check=True)

@@ -1,6 +1,6 @@
 """Assemble the parts below sql/ into the one installation script, or into the extension.
 
-python sql/build.py [-o FILE | --extension FOLDER]
+python sql/build.py [--no-transaction] [-o FILE | --extension FOLDER]
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASES = "tests_sql/upgrade/releases"
-SCRIPT_FRAME = "install/begin.sql", "install/commit.sql"
-EXTENSION_FRAME = "extension/begin.sql", "extension/end.sql"
+SCRIPT_FRAME = ("install/begin.sql", "install/check.sql"), ("install/commit.sql",)
+NO_FRAME = ("install/check.sql",), ()
+EXTENSION_FRAME = ("extension/begin.sql",), ("extension/end.sql",)
+Kind = Literal["script", "no transaction", "extension"]
 CREATED = re.compile(r"^\s*CREATE (?:OR REPLACE )?(?:FUNCTION|VIEW) ([\w.]+)", re.M | re.I)
 SIGNATURE = re.compile(r"FUNCTION [\w.]+\((.*?)\)\s+RETURNS (SETOF )?([\w.]+(?: ?\[\])?)\s", re.S)
 GRANT = re.compile(r"GRANT (EXECUTE|SELECT) ON (?:FUNCTION )?([\w.]+)\b.*?\sTO\s+([\w,\s]+);", re.S)
@@ -33,8 +36,8 @@ class BuildError(Exception):
     """A part breaks a rule; the message names the file and the rule."""
 
 
-def build(root: Path = ROOT, *, extension: bool = False) -> str:
-    """Return the script made of the parts below root/sql; raise BuildError."""
+def build(root: Path = ROOT, kind: Kind = "script") -> str:
+    """Return the script made of the parts below root/sql, in the frame of its kind; raise BuildError."""
     sql = root / "sql"
     version = read_version(root)
     migrations = sorted((sql / "migrations").glob("*.sql"))
@@ -46,14 +49,24 @@ def build(root: Path = ROOT, *, extension: bool = False) -> str:
     names = [path.relative_to(sql).as_posix() for path in (*migrations, *objects)]
     signatures = ",\n        ".join(signature(path, sql) for path in objects)
     rights = ",\n            ".join(row for path in (*migrations, *objects) for row in grants(path, sql))
-    first, last = EXTENSION_FRAME if extension else SCRIPT_FRAME
-    frame = first, "install/settings.sql", "roles.sql", "install/owner.sql", "install/former.sql"
+    first, last = {"extension": EXTENSION_FRAME, "script": SCRIPT_FRAME, "no transaction": NO_FRAME}[kind]
+    frame = *first, "install/settings.sql", "roles.sql", "install/owner.sql", "install/former.sql"
     begin = [read(sql / name) for name in frame]
     parts = [part(name, sql, version) for name in names]
-    end = [read(sql / name) for name in ("install/rights.sql", "install/end.sql", last)]
+    end = [read(sql / name) for name in ("install/rights.sql", "install/end.sql", *last)]
     script = "\n".join([*begin, *parts, *end])
+    if kind == "no transaction":
+        script = in_transaction(sql / "install/no_transaction.sql", script)
     script = script.replace("@PARTS@", ",".join(names)).replace("@SIGNATURES@", signatures)
     return script.replace("@GRANTS@", rights).replace("@VERSION@", version)
+
+
+def in_transaction(path: Path, script: str) -> str:
+    """Return the script as one statement, so that a tool runs all of it or nothing however it splits its files."""
+    if "$statement$" in script or "$script$" in script:
+        raise BuildError(f"{path}: the script contains $script$ or $statement$, its quotes")
+    statements = (f"EXECUTE $statement$\n{statement}\n$statement$;" for statement in split(path, script))
+    return read(path).replace("@STATEMENTS@", "\n".join(statements))
 
 
 def build_extension(root: Path = ROOT) -> dict[str, str]:
@@ -63,7 +76,7 @@ def build_extension(root: Path = ROOT) -> dict[str, str]:
     semantic = re.sub(r"^([\d.]*\d)\.?(?=[a-z])", r"\1-", version)
     releases = (path.stem for path in (root / RELEASES).glob("*.psql"))
     updates = [f"flow_signal--{release}--{version}.sql" for release in sorted(releases) if release != version]
-    script = build(root, extension=True)
+    script = build(root, "extension")
     files = dict.fromkeys((f"flow_signal--{version}.sql", *updates), script)
     for path in sorted((root / "sql/extension").iterdir()):
         if path.suffix != ".sql":
@@ -203,16 +216,18 @@ def main() -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("-o", metavar="FILE", type=Path, help="write FILE, not standard output")
     output.add_argument("--extension", metavar="FOLDER", type=Path, help="write the extension there")
+    parser.add_argument("--no-transaction", action="store_true", help="for use inside a transaction of another tool")
     arguments = parser.parse_args()
+    kind: Kind = "no transaction" if arguments.no_transaction else "script"
     try:
         if arguments.extension:
             arguments.extension.mkdir(parents=True, exist_ok=True)
             for name, text in build_extension().items():
                 write(arguments.extension / name, text)
         elif arguments.o:
-            write(arguments.o, build())
+            write(arguments.o, build(kind=kind))
         else:
-            sys.stdout.write(build())
+            sys.stdout.write(build(kind=kind))
     except BuildError as error:
         sys.exit(f"sql/build.py: {error}")
 

@@ -4,6 +4,7 @@
 -- (for psql: PGOPTIONS='-c flow_signal.drop_live_waiters=on'). One transaction.
 BEGIN;
 SET LOCAL transaction_isolation = 'read committed';
+SET LOCAL transaction_read_only = off;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL lock_timeout = '10s';
 SET LOCAL client_min_messages = 'notice';

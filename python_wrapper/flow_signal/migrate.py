@@ -7,16 +7,23 @@ from importlib import resources
 import psycopg
 
 
-def script() -> str:
+def script(*, transaction: bool = True) -> str:
     """Return the one SQL script that installs this release, upgrades an earlier one, and changes nothing on its own.
 
+    :param transaction: False: the script for another tool, which runs it in its own transaction and commits.
     :raises FileNotFoundError: this is a checkout of the sources in which the script was not built yet.
     """
-    file = resources.files(__package__).joinpath("flow_signal.sql")
+    name, option = ("flow_signal.sql", "") if transaction else ("flow_signal_no_transaction.sql", "--no-transaction ")
+    file = resources.files(__package__).joinpath(name)
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{file} is not built: run `python sql/build.py -o {file}`") from None
+        raise FileNotFoundError(f"{file} is not built: run `python sql/build.py {option}-o {file}`") from None
+
+
+def roles_script() -> str:
+    """Return the SQL script that makes the roles of the cluster, for a role that may create and grant them."""
+    return resources.files(__package__).joinpath("roles.sql").read_text(encoding="utf-8")
 
 
 def uninstall_script() -> str:

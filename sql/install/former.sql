@@ -50,7 +50,7 @@ BEGIN
         SELECT
             c.oid, 'VIEW', c.oid::regclass::text,
             -- More columns may follow those that there were.
-            CASE WHEN (f.names::text [])[:cardinality(a.names)] = a.names THEN 'kept'
+            CASE WHEN (f.names::text [])[1:cardinality(a.names)] = a.names THEN 'kept'
                 ELSE 'former'
             END
         FROM pg_class AS c

@@ -10,7 +10,7 @@ import pytest
 
 from flow_signal.embedded import EmbeddedServer
 from sql.build import build
-from tests_py.build.scripts import execute, run, set_version, snapshot
+from tests_py.build.scripts import catalog, execute, run, set_version, snapshot
 
 HELPER = """\
 CREATE OR REPLACE FUNCTION flow_signal.{}
@@ -130,6 +130,26 @@ def test_it_waits_a_limited_time_for_a_lock(server: EmbeddedServer, sources: Pat
     assert snapshot(server, empty_database) == before
 
 
+def test_a_session_that_holds_the_installation_lock_is_named(server: EmbeddedServer, empty_database: str) -> None:
+    execute(empty_database, "DROP ROLE IF EXISTS holder; CREATE ROLE holder LOGIN")
+    script = build().replace("lock_timeout = '10s'", "lock_timeout = '10ms'")
+    with psycopg.connect(empty_database, user="holder", autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(hashtextextended('flow_signal install', 0))")
+        with pytest.raises(psycopg.errors.LockNotAvailable) as refusal:
+            run(script, empty_database)
+        pid = holder.info.backend_pid
+    diagnostics = refusal.value.diag
+    assert diagnostics.message_primary == "another session holds the installation lock"
+    assert diagnostics.message_detail == f"process {pid} of role holder; nothing was changed"
+    hint, statement = (diagnostics.message_hint or "").split(": ")
+    assert (hint, statement) == ("run this again when it is done, or end it", f"SELECT pg_terminate_backend({pid})")
+    with psycopg.connect(empty_database, user="holder", autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(hashtextextended('flow_signal install', 0))")
+        execute(empty_database, statement.replace(str(pid), str(holder.info.backend_pid)))
+        run(build(), empty_database)
+    execute(empty_database, "DROP ROLE holder")
+
+
 def test_one_installs_at_a_time(empty_database: str) -> None:
     begun, roles, rest = build().partition("DO $roles$")
     with psycopg.connect(empty_database, autocommit=True) as first, ThreadPoolExecutor() as executor:
@@ -145,6 +165,7 @@ def test_one_installs_at_a_time(empty_database: str) -> None:
 def test_the_settings_of_the_session_change_nothing(server: EmbeddedServer, database: str, empty_database: str) -> None:
     settings = {
         "default_transaction_isolation": "serializable",
+        "default_transaction_read_only": "on",
         "search_path": "public",
         "standard_conforming_strings": "off",
         "escape_string_warning": "off",
@@ -156,6 +177,7 @@ def test_the_settings_of_the_session_change_nothing(server: EmbeddedServer, data
     }
     messages = run(build(), empty_database, " ".join(f"-c {name}={value}" for name, value in settings.items()))
     assert len(messages) > 1, "the notices are shown"
+    assert catalog(empty_database) == catalog(database)
     assert without_times(snapshot(server, empty_database)) == without_times(snapshot(server, database))
 
 

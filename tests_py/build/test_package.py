@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sql.build import ROOT, build, read_version
+from sql.build import ROOT, build, read, read_version
 from tests_py.build.scripts import UNINSTALL
 
 SCRIPT = "flow_signal/flow_signal.sql"
@@ -26,7 +26,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, copy)
     for folder in ("sql", "python_wrapper"):
-        ignore = shutil.ignore_patterns("flow_signal.sql", "__pycache__")
+        ignore = shutil.ignore_patterns("flow_signal*.sql", "__pycache__")
         shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=ignore)
     return copy
 
@@ -52,7 +52,9 @@ def hatchling(hook: str, project: Path, output: Path) -> Path:
 def test_the_wheel_contains_the_scripts_and_nothing_but_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read(SCRIPT).decode() == build()
+        assert archive.read("flow_signal/flow_signal_no_transaction.sql").decode() == build(kind="no transaction")
         assert archive.read(UNINSTALL_SCRIPT).decode() == UNINSTALL
+        assert archive.read("flow_signal/roles.sql").decode() == read(ROOT / "sql/roles.sql")
         names = archive.namelist()
     assert "flow_signal/py.typed" in names
     tops = {name.split("/")[0] for name in names}

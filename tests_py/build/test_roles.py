@@ -186,7 +186,7 @@ def test_an_owner_that_can_log_in_is_a_warning(admin: str) -> None:
         pytest.param("GRANT flow_signal_owner TO flow_signal_admin", id="admin"),
     ],
 )
-def test_an_owner_with_members_that_install_nothing_is_refused(
+def test_an_owner_with_members_that_can_install_nothing_is_refused(
     cluster: EmbeddedServer, admin: str, membership: str
 ) -> None:
     execute(admin, ALL_ROLES)

@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from flow_signal.embedded import EmbeddedServer
 from flow_signal.migrate import script
+from sql.build import ROOT, build, read
 from tests_py.build.scripts import UNINSTALL
 from tests_py.cli.commands import DELIVERY, WAITER, Command
 
@@ -261,6 +262,14 @@ def test_sql_prints_the_script(bare: Command) -> None:
 def test_sql_uninstall_prints_the_script_that_removes(bare: Command) -> None:
     outcome = bare("sql", "--uninstall")
     assert (outcome.code, outcome.out, outcome.err) == (0, UNINSTALL, "")
+
+
+def test_sql_prints_the_script_for_other_tools_and_that_of_the_roles(bare: Command) -> None:
+    outcome = bare("sql", "--no-transaction")
+    assert (outcome.code, outcome.out, outcome.err) == (0, build(kind="no transaction"), "")
+    outcome = bare("sql", "--roles")
+    assert (outcome.code, outcome.out, outcome.err) == (0, read(ROOT / "sql/roles.sql"), "")
+    assert bare("sql", "--roles", "--uninstall").code == 2
 
 
 def test_settings_of_the_database_do_not_matter(

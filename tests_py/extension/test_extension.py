@@ -108,10 +108,14 @@ def test_an_update_converges(sources: Path, root: Path, tmp_path: Path) -> None:
 def test_script_and_extension_do_not_mix(extended: str, extensible: EmbeddedServer) -> None:
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="installed as an extension here"):
         run(build(), extended)
+    execute(extended, "ALTER EXTENSION flow_signal UPDATE")
     with new_database(extensible) as by_script:
         run(build(), by_script)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="but not as an extension"):
             run("CREATE EXTENSION flow_signal", by_script)
+        run(build(), by_script)
+        run(UNINSTALL, by_script)
+        run("CREATE EXTENSION flow_signal", by_script)
 
 
 def test_the_uninstall_script_drops_it_under_the_same_conditions(extended: str) -> None:

@@ -123,12 +123,25 @@ def migrate(dsn: Dsn = None, as_json: Json = False) -> None:
 
 @app.command()
 def sql(
+    no_transaction: Annotated[
+        bool, typer.Option("--no-transaction", help="For another tool, which runs it in its own transaction.")
+    ] = False,
+    roles: Annotated[
+        bool, typer.Option("--roles", help="Print the script that makes the cluster's roles instead.")
+    ] = False,
     uninstall: Annotated[
         bool, typer.Option("--uninstall", help="Print the script that removes flow-signal instead.")
     ] = False,
 ) -> None:
     """Print the installation script, for `psql -f` and for those who review it."""
-    write(migration.uninstall_script() if uninstall else migration.script(), sys.stdout)
+    if no_transaction + roles + uninstall > 1:
+        raise typer.BadParameter("one of --no-transaction, --roles and --uninstall at a time")
+    if roles:
+        write(migration.roles_script(), sys.stdout)
+    elif uninstall:
+        write(migration.uninstall_script(), sys.stdout)
+    else:
+        write(migration.script(transaction=not no_transaction), sys.stdout)
 
 
 @app.command()
