@@ -1,5 +1,4 @@
--- locks: the new steps, in the order of (run_id, step_key); then lock rows, in the order of
--- (run_id, signal_name); none if it returns false
+-- locks: the new steps, then lock rows, in the order of sql/README.md; none if it returns false
 CREATE OR REPLACE FUNCTION flow_signal.insert_waiters(
     p_waiters flow_signal.flow_signal_waiters[]
 )

@@ -1,6 +1,5 @@
 -- since: 1.0 | role: sender | raises: 22004 22023 22P02 54001 WS002 WS003 WS004 0A000
--- locks: waiters, in the order of (run_id, signal_name, created_at, step_key); receipts; then
--- lock rows, in the order of (run_id, signal_name)
+-- locks: waiters' rows, receipts, then lock rows, each in the order that sql/README.md says
 CREATE OR REPLACE FUNCTION flow_signal_v1.deliver_signals(
     p_run_ids uuid[],
     p_signal_names text[],

@@ -1,6 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 22023 0A000 WS001
--- locks: new steps, in the order of (run_id, step_key); other steps, in the order of (run_id,
--- signal_name, created_at, step_key); then lock rows, in the order of (run_id, signal_name)
+-- locks: new steps, other steps, then lock rows, each in the order that sql/README.md says
 CREATE OR REPLACE FUNCTION flow_signal_v1.register_waiters(
     p_run_ids uuid[],
     p_step_keys text[],

@@ -1,6 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 0A000
--- locks: the run's waiters in the order of (signal_name, created_at, step_key), then its lock
--- rows in the order of signal_name
+-- locks: the run's waiters, then its lock rows, each in the order that sql/README.md says
 CREATE OR REPLACE FUNCTION flow_signal_v1.remove_run(p_run_id uuid)
 RETURNS bigint
 LANGUAGE plpgsql
