@@ -24,6 +24,23 @@ ALTER TYPE flow_signal_v1.buffered_signal OWNER TO flow_signal_owner;
 
 COMMENT ON TYPE flow_signal_v1.buffered_signal IS 'A signal that came before its waiter. position: its place in its line, smallest first. state: buffered, or dead when buffered_until has passed and nobody took it.';
 
+CREATE TYPE flow_signal_v1.claimed_waiter AS (
+	run_id uuid,
+	step_key text,
+	signal_name text,
+	state text,
+	created_at timestamptz,
+	expires_at timestamptz,
+	delivered_at timestamptz,
+	payload_json json,
+	claim_id uuid,
+	attempt integer
+);
+
+ALTER TYPE flow_signal_v1.claimed_waiter OWNER TO flow_signal_owner;
+
+COMMENT ON TYPE flow_signal_v1.claimed_waiter IS 'A waiter that was handed out by claim_waiters. claim_id: pass it to remove_waiter and extend_claim. attempt: how many times the waiter was claimed, this claim included.';
+
 CREATE TYPE flow_signal_v1.delivery AS (
 	status text,
 	run_id uuid,
@@ -62,6 +79,17 @@ ALTER TYPE flow_signal_v1.waiter OWNER TO flow_signal_owner;
 
 COMMENT ON TYPE flow_signal_v1.waiter IS 'A parked step. state: waiting, delivered or expired. expires_at: the deadline, NULL waits for ever. payload_json: the payload of the signal, byte for byte as sent.';
 
+CREATE FUNCTION flow_signal.buffer_signal(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz, p_now timestamptz) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$ sql/functions/flow_signal/buffer_signal.sql $$;
+
+ALTER FUNCTION flow_signal.buffer_signal(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz, p_now timestamptz) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.buffer_signal(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz, p_now timestamptz) IS 'Keeps a signal for the next waiter of (run, signal), behind those that are kept already.';
+
 CREATE FUNCTION flow_signal.buffered_state(p_dead boolean, p_buffered_until timestamptz, p_now timestamptz) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ sql/functions/flow_signal/buffered_state.sql $$;
@@ -70,134 +98,95 @@ ALTER FUNCTION flow_signal.buffered_state(p_dead boolean, p_buffered_until times
 
 COMMENT ON FUNCTION flow_signal.buffered_state(p_dead boolean, p_buffered_until timestamptz, p_now timestamptz) IS 'The state of a buffered signal at p_now: buffered or dead.';
 
-CREATE FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) RETURNS flow_signal_v1.waiter
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/change_waiter.sql $$;
-
-ALTER FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) IS 'register_waiter for a key that exists: a repeat that changes nothing writes nothing. Returns NULL when the waiter was removed meanwhile.';
-
-CREATE FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) RETURNS void
+CREATE FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) RETURNS json
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ sql/functions/flow_signal/check_signal.sql $$;
 
 ALTER FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) IS 'Refuses what deliver_signal does not accept.';
+COMMENT ON FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) IS 'Refuses arguments that deliver_signal does not accept; returns the payload.';
 
-CREATE FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) RETURNS flow_signal_v1.delivery[]
+CREATE FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) RETURNS flow_signal_v1.delivery[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/deliver_to_heads.sql $$;
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$ sql/functions/flow_signal/deliver_to_waiters.sql $$;
 
-ALTER FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) IS 'Delivers the first signal of each line to its head and returns the verdicts at the places of their inputs, NULL for those that settle_signal has to decide. Decides nothing if a single verdict would not be true.';
+COMMENT ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) IS 'Delivers the signals of a batch for which waiters are live, and answers ids that are known. NULL stands for each signal that found no waiter.';
 
-CREATE FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) RETURNS flow_signal_v1.delivery
-    LANGUAGE plpgsql
+CREATE FUNCTION flow_signal.excerpt(p_value text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/deliver_to_next.sql $$;
+    AS $$ sql/functions/flow_signal/excerpt.sql $$;
 
-ALTER FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.excerpt(p_value text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) IS 'Delivers to the oldest waiter behind a settled head; NULL if settle_signal has to decide.';
+COMMENT ON FUNCTION flow_signal.excerpt(p_value text) IS 'A name as messages show it: at most 256 characters, control characters as question marks.';
 
 CREATE TABLE flow_signal.flow_signal_waiters (
     run_id uuid NOT NULL,
     step_key text NOT NULL COLLATE pg_catalog."C",
     signal_name text NOT NULL COLLATE pg_catalog."C",
-    place text NOT NULL COLLATE pg_catalog."C",
-    followed boolean DEFAULT false NOT NULL,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
     delivered_at timestamptz,
-    expired_at timestamptz,
     due_at timestamptz,
-    delivery_id text COLLATE pg_catalog."C",
     wake_channel text COLLATE pg_catalog."C",
     queue text COLLATE pg_catalog."C",
-    payload_json json
+    payload_json json,
+    status text NOT NULL COLLATE pg_catalog."C",
+    claim_id uuid,
+    attempt integer
 )
 WITH (fillfactor='70');
 
 ALTER TABLE flow_signal.flow_signal_waiters OWNER TO flow_signal_owner;
 
-COMMENT ON TABLE flow_signal.flow_signal_waiters IS 'One row per parked step. Waiters of one (run_id, signal_name) form a line; see sql/README.md.';
-
-COMMENT ON COLUMN flow_signal.flow_signal_waiters.place IS 'Where the line keeps this waiter: head (at most one, unique), waiting, delivered or expired. A head keeps this place when it is settled, so that the delivery touches no index.';
-
-COMMENT ON COLUMN flow_signal.flow_signal_waiters.followed IS 'Of a head: somebody stands behind it, or once stood.';
+COMMENT ON TABLE flow_signal.flow_signal_waiters IS 'One row for each parked step. The waiters of one (run_id, signal_name) form a FIFO: a signal goes to the oldest live one.';
 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.expires_at IS 'The deadline; NULL waits for ever.';
 
-COMMENT ON COLUMN flow_signal.flow_signal_waiters.expired_at IS 'When the waiter was found past its deadline and settled as expired for good.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.due_at IS 'When claim_waiters may hand the waiter out; NULL without a queue.';
 
-COMMENT ON COLUMN flow_signal.flow_signal_waiters.due_at IS 'When claim_waiters may hand this waiter out; NULL without a queue.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.status IS 'waiting, delivered (has a payload) or expired (found past its deadline, for good). A row that says waiting may be past its deadline: no call has found it yet.';
 
-COMMENT ON COLUMN flow_signal.flow_signal_waiters.delivery_id IS 'The sender''s id of the delivered signal, unique within (run_id, signal_name).';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.claim_id IS 'The claim that has the waiter; NULL if it was never claimed, or given back.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.attempt IS 'How many times the waiter was claimed; NULL before the first claim.';
 
 CREATE FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) RETURNS flow_signal.flow_signal_waiters
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ sql/functions/flow_signal/fit_waiter.sql $$;
 
 ALTER FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) IS 'The waiter of another store as ours, without its place in the line. Delivered after it was registered and before its deadline, if it has one; a payload that is no JSON is a JSON string; who was not delivered has no payload. Refuses what no waiter of ours can be.';
+COMMENT ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) IS 'A waiter of another store as a row of ours: delivered after it was registered and before its deadline, if it has one; a payload that is not JSON becomes a JSON string; a waiter that was not delivered has no payload. Refuses what cannot be a waiter of ours.';
 
-CREATE FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text) RETURNS boolean
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/hold_line.sql $$;
+CREATE FUNCTION flow_signal.hash_payload(p_payload_json text) RETURNS bytea
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ sql/functions/flow_signal/hash_payload.sql $$;
 
-ALTER FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.hash_payload(p_payload_json text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text) IS 'Waits until nobody else holds the line (run, signal) and holds it until the transaction ends. Returns whether the line has a head.';
-
-CREATE FUNCTION flow_signal.hold_lines(p_run_ids uuid[], p_signal_names text[]) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    AS $$ sql/functions/flow_signal/hold_lines.sql $$;
-
-ALTER FUNCTION flow_signal.hold_lines(p_run_ids uuid[], p_signal_names text[]) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.hold_lines(p_run_ids uuid[], p_signal_names text[]) IS 'hold_line for many lines, which never deadlocks with itself: element n of each array names line n.';
-
-CREATE FUNCTION flow_signal.hold_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[]) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/hold_steps.sql $$;
-
-ALTER FUNCTION flow_signal.hold_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[]) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.hold_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[]) IS 'Holds all that registering these steps one by one can wait for: the steps, the lines that are named, and those that the steps are in.';
+COMMENT ON FUNCTION flow_signal.hash_payload(p_payload_json text) IS 'SHA-256 of a payload as it is stored, in any encoding of the database; NULL for NULL.';
 
 CREATE FUNCTION flow_signal.insert_waiters(p_waiters flow_signal.flow_signal_waiters[]) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/insert_waiters.sql $$;
 
 ALTER FUNCTION flow_signal.insert_waiters(p_waiters flow_signal.flow_signal_waiters[]) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.insert_waiters(p_waiters flow_signal.flow_signal_waiters[]) IS 'Puts waiters in their lines, those that wait before buffered signals, if all steps are new; else does nothing and returns false. The caller holds the steps. A NULL is nobody.';
+COMMENT ON FUNCTION flow_signal.insert_waiters(p_waiters flow_signal.flow_signal_waiters[]) IS 'Inserts waiters, and gives buffered signals to the live ones, if all steps are new; else does nothing and returns false. Skips an element that is NULL.';
 
 CREATE FUNCTION flow_signal.is_instant(p_value timestamptz) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -215,25 +204,25 @@ ALTER FUNCTION flow_signal.is_name(p_value text) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.is_name(p_value text) IS 'Whether a step key, signal name, delivery id or queue is one: not blank, at most 256 characters; NULL for NULL.';
 
-CREATE FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) RETURNS void
+CREATE FUNCTION flow_signal.is_soon(p_interval interval, p_from timestamptz, p_most interval) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal/is_soon.sql $$;
+
+ALTER FUNCTION flow_signal.is_soon(p_interval interval, p_from timestamptz, p_most interval) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.is_soon(p_interval interval, p_from timestamptz, p_most interval) IS 'Whether p_from plus p_interval lies between p_from and p_most later, as applied to the clock.';
+
+CREATE FUNCTION flow_signal.lock_signal(p_run_id uuid, p_signal_name text) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/mark_followed.sql $$;
+    AS $$ sql/functions/flow_signal/lock_signal.sql $$;
 
-ALTER FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.lock_signal(p_run_id uuid, p_signal_name text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) IS 'Notes in the heads of lines, which the caller holds, that somebody stands behind them; element n of each array names line n.';
-
-CREATE FUNCTION flow_signal.next_instants(p_count integer) RETURNS timestamptz[]
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$ sql/functions/flow_signal/next_instants.sql $$;
-
-ALTER FUNCTION flow_signal.next_instants(p_count integer) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.next_instants(p_count integer) IS 'An instant for each row of a batch, from now on, so that they keep their order.';
+COMMENT ON FUNCTION flow_signal.lock_signal(p_run_id uuid, p_signal_name text) IS 'Locks (run, signal) against registrations, refusals and buffering of other transactions. Returns whether signals may be buffered there. A caller that has this lock waits for no other row.';
 
 CREATE FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) RETURNS json
     LANGUAGE plpgsql STABLE
@@ -242,47 +231,16 @@ CREATE FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) RETU
 
 ALTER FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) IS 'A payload as JSON, byte for byte; refuses what is none or over 1 MiB.';
+COMMENT ON FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) IS 'A payload as JSON, byte for byte; refuses a text that is not JSON, too deep or over 1 MiB.';
 
-CREATE FUNCTION flow_signal.place_holder(p_signal_name text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ sql/functions/flow_signal/place_holder.sql $$;
-
-ALTER FUNCTION flow_signal.place_holder(p_signal_name text) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.place_holder(p_signal_name text) IS 'The step key of the place-holder of a line: longer than any that a caller can have.';
-
-CREATE FUNCTION flow_signal.read_lone_head(p_run_id uuid, p_signal_name text) RETURNS flow_signal_v1.delivery
+CREATE FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/read_lone_head.sql $$;
-
-ALTER FUNCTION flow_signal.read_lone_head(p_run_id uuid, p_signal_name text) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.read_lone_head(p_run_id uuid, p_signal_name text) IS 'The verdict about a line that is a settled head alone, which nobody holds; else NULL.';
-
-CREATE FUNCTION flow_signal.read_verdict(p_run_id uuid, p_signal_name text) RETURNS flow_signal_v1.delivery
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/read_verdict.sql $$;
-
-ALTER FUNCTION flow_signal.read_verdict(p_run_id uuid, p_signal_name text) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.read_verdict(p_run_id uuid, p_signal_name text) IS 'What a sender is told when nobody in the line waits: already_delivered, expired or not_found. NULL when some waiter still has to be looked at.';
-
-CREATE FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_payload_json json, p_delivery_id text, p_now timestamptz) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
     AS $$ sql/functions/flow_signal/record_delivery.sql $$;
 
-ALTER FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_payload_json json, p_delivery_id text, p_now timestamptz) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_payload_json json, p_delivery_id text, p_now timestamptz) IS 'Records the payload in a live waiter and notifies its wake channel, if it asked for one.';
+COMMENT ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) IS 'Gives a payload to a live waiter whose row the caller has locked, with the receipt of its delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt.';
 
 CREATE FUNCTION flow_signal.refuse_arrays(p_lengths integer[], p_dimensions integer) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -320,6 +278,15 @@ ALTER FUNCTION flow_signal.refuse_isolation(p_call text) OWNER TO flow_signal_ow
 
 COMMENT ON FUNCTION flow_signal.refuse_isolation(p_call text) IS 'Refuses a call at REPEATABLE READ or SERIALIZABLE, in the one wording for it.';
 
+CREATE FUNCTION flow_signal.refuse_mismatch(p_waiter flow_signal.flow_signal_waiters, p_signal_name text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal/refuse_mismatch.sql $$;
+
+ALTER FUNCTION flow_signal.refuse_mismatch(p_waiter flow_signal.flow_signal_waiters, p_signal_name text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.refuse_mismatch(p_waiter flow_signal.flow_signal_waiters, p_signal_name text) IS 'Refuses to register a delivered step for another signal, in the one wording for it.';
+
 CREATE FUNCTION flow_signal.refuse_name(p_what text, p_value text) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -338,14 +305,25 @@ ALTER FUNCTION flow_signal.refuse_null(p_what text) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.refuse_null(p_what text) IS 'Refuses a NULL, in the one wording for it.';
 
-CREATE FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_detail text) RETURNS void
+CREATE FUNCTION flow_signal.refuse_or_buffer(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz) RETURNS flow_signal_v1.delivery
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$ sql/functions/flow_signal/refuse_or_buffer.sql $$;
+
+ALTER FUNCTION flow_signal.refuse_or_buffer(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.refuse_or_buffer(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz) IS 'The verdict for a signal that found no live waiter: buffered, or why not. Returns NULL when a waiter is live, or the delivery id known, by now.';
+
+CREATE FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_sqlstate text, p_context text) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ sql/functions/flow_signal/refuse_payload.sql $$;
 
-ALTER FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_detail text) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_sqlstate text, p_context text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_detail text) IS 'Refuses a payload that is over 1 MiB or, with the DETAIL that PostgreSQL gave, no JSON; in the one wording for it.';
+COMMENT ON FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_sqlstate text, p_context text) IS 'Refuses a payload that is over 1 MiB, nested too deeply or not JSON, in the one wording for each. No text has a part of the payload.';
 
 CREATE FUNCTION flow_signal.refuse_range(p_what text, p_value text, p_range text) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -356,86 +334,57 @@ ALTER FUNCTION flow_signal.refuse_range(p_what text, p_value text, p_range text)
 
 COMMENT ON FUNCTION flow_signal.refuse_range(p_what text, p_value text, p_range text) IS 'Refuses a limit, lease or wait that is out of range, in the one wording for it.';
 
-CREATE FUNCTION flow_signal.register_first_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) RETURNS boolean
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    AS $$ sql/functions/flow_signal/register_first_steps.sql $$;
-
-ALTER FUNCTION flow_signal.register_first_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.register_first_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) IS 'Registers steps that are the first of their lines, each of another run; else does nothing and returns false.';
-
-CREATE FUNCTION flow_signal.register_new_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) RETURNS boolean
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/register_new_steps.sql $$;
-
-ALTER FUNCTION flow_signal.register_new_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.register_new_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) IS 'Registers steps that are all new; else does nothing and returns false. The caller holds them by hold_steps.';
-
-CREATE FUNCTION flow_signal.settle_signal(p_run_id uuid, p_signal_name text, p_payload_json json, p_delivery_id text, p_buffer_until timestamptz) RETURNS flow_signal_v1.delivery
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    AS $$ sql/functions/flow_signal/settle_signal.sql $$;
-
-ALTER FUNCTION flow_signal.settle_signal(p_run_id uuid, p_signal_name text, p_payload_json json, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
-
-COMMENT ON FUNCTION flow_signal.settle_signal(p_run_id uuid, p_signal_name text, p_payload_json json, p_delivery_id text, p_buffer_until timestamptz) IS 'deliver_signal in full: holds the line and decides what becomes of the signal.';
-
-CREATE FUNCTION flow_signal.start_over(p_why text) RETURNS void
+CREATE FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$ sql/functions/flow_signal/start_over.sql $$;
+    AS $$ sql/functions/flow_signal/refuse_reuse.sql $$;
 
-ALTER FUNCTION flow_signal.start_over(p_why text) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.start_over(p_why text) IS 'Undoes what a block has locked and written, since something changed before it had its locks.';
+COMMENT ON FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) IS 'Refuses a delivery id that was used with another payload, in the one wording for it.';
 
-CREATE FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) RETURNS boolean
-    LANGUAGE plpgsql
+CREATE FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) RETURNS SETOF flow_signal_v1.waiter
+    LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal/take_buffered_signal.sql $$;
 
 ALTER FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) IS 'Gives the oldest buffered signal that is still alive to a live waiter; returns whether there was one.';
+COMMENT ON FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) IS 'Delivers the oldest live buffered signal, if there is one, to a waiter that was registered in this call; returns the waiter.';
 
-CREATE FUNCTION flow_signal.waiter_state(p_delivered_at timestamptz, p_expired_at timestamptz, p_expires_at timestamptz, p_now timestamptz) RETURNS text
+CREATE FUNCTION flow_signal.waiter_state(p_status text, p_expires_at timestamptz, p_now timestamptz) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ sql/functions/flow_signal/waiter_state.sql $$;
 
-ALTER FUNCTION flow_signal.waiter_state(p_delivered_at timestamptz, p_expired_at timestamptz, p_expires_at timestamptz, p_now timestamptz) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.waiter_state(p_status text, p_expires_at timestamptz, p_now timestamptz) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.waiter_state(p_delivered_at timestamptz, p_expired_at timestamptz, p_expires_at timestamptz, p_now timestamptz) IS 'The state of a waiter at p_now: delivered, expired or waiting.';
+COMMENT ON FUNCTION flow_signal.waiter_state(p_status text, p_expires_at timestamptz, p_now timestamptz) IS 'The state of a waiter at p_now: waiting, delivered or expired.';
 
 CREATE FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key text, p_max_wait interval DEFAULT '00:00:30'::interval) RETURNS SETOF flow_signal_v1.waiter
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/await_waiter.sql $$;
 
 ALTER FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key text, p_max_wait interval) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key text, p_max_wait interval) IS 'Waits until the waiter is delivered or expired, at most p_max_wait (0 to 5 minutes), and returns it as it is then; no row when there is no such waiter. Looks every 5 to 100 ms. For drivers that cannot LISTEN: each call holds a connection and a snapshot, which keeps vacuum from cleaning what dies meanwhile.';
+COMMENT ON FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key text, p_max_wait interval) IS 'Waits until the waiter is delivered or expired, at most p_max_wait (0 to 5 minutes), and returns it as it is then; no row when there is no such waiter. Looks every 5 to 100 ms. On a primary it does not say expired while another transaction is changing the waiter. For drivers that cannot LISTEN: each call holds a connection and a snapshot, which keeps vacuum from removing rows that are deleted meanwhile.';
 
 CREATE FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text DEFAULT NULL::text) RETURNS SETOF flow_signal_v1.delivery
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS $$ sql/functions/flow_signal_v1/broadcast_signal.sql $$;
 
 ALTER FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text) IS 'Sends a signal to every live waiter of that name in every run and returns who got it, in the order of (run_id, step_key). Reads an index over all waiters; until it is committed, other calls about these lines wait.';
+COMMENT ON FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text) IS 'Sends a signal to every live waiter of that name in every run and returns who got it. Reads an index over all waiters; until it commits, other calls about these waiters wait.';
 
-CREATE FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer DEFAULT 100, p_lease interval DEFAULT '00:01:00'::interval) RETURNS SETOF flow_signal_v1.waiter
+CREATE FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer DEFAULT 100, p_lease interval DEFAULT '00:01:00'::interval) RETURNS SETOF flow_signal_v1.claimed_waiter
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -445,10 +394,10 @@ CREATE FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer DEFAU
 
 ALTER FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) IS 'Hands out waits of a queue that are over, delivered or expired, oldest due first, each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. remove_waiter acknowledges; what is not removed is handed out again after the lease.';
+COMMENT ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) IS 'Hands out the waiters of a queue that are delivered or past their deadline, oldest due first, each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that is not removed is handed out again after the lease, with the next attempt and another claim_id.';
 
-CREATE FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text DEFAULT NULL::text, p_delivery_id text DEFAULT NULL::text, p_buffer_until timestamptz DEFAULT NULL::timestamptz) RETURNS flow_signal_v1.delivery
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text DEFAULT NULL::text, p_delivery_id text DEFAULT NULL::text, p_buffer_until timestamptz DEFAULT NULL::timestamptz) RETURNS SETOF flow_signal_v1.delivery
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
@@ -456,27 +405,49 @@ CREATE FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text,
 
 ALTER FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) IS 'Sends a signal to a run: its oldest live waiter of that name gets the payload. Says what became of it: delivered, already_delivered, expired, buffered or not_found. p_payload_json: JSON text, at most 1 MiB. p_delivery_id: a repeat under the same id reaches no second waiter and gets the first answer. p_buffer_until: while nobody waits, keep the signal for the next waiter until then.';
+COMMENT ON FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) IS 'Sends a signal to a run: the oldest live waiter of that signal gets the payload. Returns one row with the verdict: delivered, already_delivered, expired, buffered or not_found. p_payload_json: JSON text, at most 1 MiB. p_delivery_id: a retry under the same id reaches no second waiter and gets the first answer, also after the waiter was removed. p_buffer_until: if no waiter is live, keep the signal for the next one until then.';
 
 CREATE FUNCTION flow_signal_v1.deliver_signals(p_run_ids uuid[], p_signal_names text[], p_payloads_json text[], p_delivery_ids text[] DEFAULT NULL::text[], p_buffer_until timestamptz DEFAULT NULL::timestamptz) RETURNS SETOF flow_signal_v1.delivery
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/deliver_signals.sql $$;
 
 ALTER FUNCTION flow_signal_v1.deliver_signals(p_run_ids uuid[], p_signal_names text[], p_payloads_json text[], p_delivery_ids text[], p_buffer_until timestamptz) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal_v1.deliver_signals(p_run_ids uuid[], p_signal_names text[], p_payloads_json text[], p_delivery_ids text[], p_buffer_until timestamptz) IS 'Sends many signals; element n of each array belongs to signal n. Returns one row per signal, in their order, with the verdicts that deliver_signal would give one after another. All or nothing. p_payloads_json, p_delivery_ids: NULL is an array of NULLs.';
 
-CREATE FUNCTION flow_signal_v1.get_waiter(p_run_id uuid, p_step_key text) RETURNS SETOF flow_signal_v1.waiter
+CREATE FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text DEFAULT NULL::text, p_delivery_id text DEFAULT NULL::text) RETURNS SETOF flow_signal_v1.delivery
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$ sql/functions/flow_signal_v1/deliver_to_step.sql $$;
+
+ALTER FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) IS 'Sends a signal to exactly one step, whatever signal it waits for. Returns one row with the verdict: delivered, already_delivered, expired or not_found. p_payload_json: JSON text, at most 1 MiB. p_delivery_id: a retry under the same id gets the first answer; an id that this step, or another step of the same signal, has received or that is buffered for its signal, counts as used: give the answer of each step an id of its own.';
+
+CREATE FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$ sql/functions/flow_signal_v1/extend_claim.sql $$;
+
+ALTER FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) IS 'Gives a claim a longer lease, p_lease from now (up to 1 day), for work that takes longer. 0 gives the waiter back: it is due at once and the claim has ended. Returns false, and changes nothing, when the claim no longer has the waiter.';
+
+CREATE FUNCTION flow_signal_v1.get_waiter(p_run_id uuid, p_step_key text) RETURNS SETOF flow_signal_v1.waiter
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/get_waiter.sql $$;
 
 ALTER FUNCTION flow_signal_v1.get_waiter(p_run_id uuid, p_step_key text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.get_waiter(p_run_id uuid, p_step_key text) IS 'The waiter of a step, or no row. Reads only, also on a hot standby.';
+COMMENT ON FUNCTION flow_signal_v1.get_waiter(p_run_id uuid, p_step_key text) IS 'The waiter of a step, or no row. Reads only; works on a hot standby.';
 
 CREATE FUNCTION flow_signal_v1.import_floworchestrator(p_schema text, p_limit integer DEFAULT 1000, p_after_run_id uuid DEFAULT NULL::uuid, p_after_step_key text DEFAULT NULL::text, p_dry_run boolean DEFAULT false) RETURNS SETOF flow_signal_v1.imported_waiter
     LANGUAGE plpgsql
@@ -526,14 +497,25 @@ CREATE FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integ
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS $$ sql/functions/flow_signal_v1/purge.sql $$;
 
 ALTER FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) IS 'Deletes up to p_limit (1 to 100000) waiters that were delivered or expired before p_settled_before, fetched by their engine or not, and buffered signals whose time was over before then; never a live one. Returns how many. Stops early after a quarter of a second if it has found some; 0: in both tables none is left, except what others hold at the moment. Call it until then, each call in a transaction of its own.';
+COMMENT ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) IS 'Deletes up to p_limit (1 to 100000) rows: waiters that were delivered or expired before p_settled_before, fetched by their engine or not; buffered signals whose time ended before then; receipts of deliveries before then whose waiter is gone; lock rows that no waiter and no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops early after a quarter of a second if it has found some; 0: none is left, except rows that others have locked. Call it until then, each call in a transaction of its own.';
 
-CREATE FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz DEFAULT NULL::timestamptz, p_wake_channel text DEFAULT NULL::text, p_queue text DEFAULT NULL::text) RETURNS flow_signal_v1.waiter
+CREATE FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal_v1/purge_buffered.sql $$;
+
+ALTER FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) IS 'Deletes up to p_limit (1 to 100000) buffered signals that were buffered before p_buffered_before, live ones included, and returns how many. Their delivery ids are forgotten. Call it until it returns 0, each call in a transaction of its own.';
+
+CREATE FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz DEFAULT NULL::timestamptz, p_wake_channel text DEFAULT NULL::text, p_queue text DEFAULT NULL::text) RETURNS SETOF flow_signal_v1.waiter
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
@@ -541,12 +523,15 @@ CREATE FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p
 
 ALTER FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) IS 'Parks a step until the signal p_signal_name comes to its run, at the latest until p_expires_at (NULL: for ever). Takes the oldest buffered signal at once if there is one. The same key again: a delivered waiter comes back with its payload, any other takes the new signal, deadline, wake channel and queue. p_wake_channel: NOTIFY run_id/step_key there on delivery. p_queue: hand the wait out by claim_waiters when it is over.';
+COMMENT ON FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) IS 'Parks a step until the signal p_signal_name reaches its run, at the latest until p_expires_at (NULL: for ever). Takes the oldest buffered signal at once, if there is one. The same key again: a delivered waiter comes back with its payload; any other one takes the new signal, deadline, wake channel and queue. p_wake_channel: NOTIFY run_id/step_key there on delivery. p_queue: claim_waiters hands the waiter out once it is delivered or expired.';
 
 CREATE FUNCTION flow_signal_v1.register_waiters(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[] DEFAULT NULL::timestamptz[], p_wake_channel text DEFAULT NULL::text, p_queue text DEFAULT NULL::text) RETURNS SETOF flow_signal_v1.waiter
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS $$ sql/functions/flow_signal_v1/register_waiters.sql $$;
 
 ALTER FUNCTION flow_signal_v1.register_waiters(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_wake_channel text, p_queue text) OWNER TO flow_signal_owner;
@@ -557,21 +542,22 @@ CREATE FUNCTION flow_signal_v1.remove_run(p_run_id uuid) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/remove_run.sql $$;
 
 ALTER FUNCTION flow_signal_v1.remove_run(p_run_id uuid) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.remove_run(p_run_id uuid) IS 'Forgets all waiters and buffered signals of a run that is over and returns how many waiters that were. What is registered or buffered meanwhile, and not committed yet, stays.';
+COMMENT ON FUNCTION flow_signal_v1.remove_run(p_run_id uuid) IS 'Forgets all of a run that is over: waiters, buffered signals, receipts and lock rows. Returns how many waiters it deleted. A registration or a buffered signal of another transaction that is not committed yet stays.';
 
-CREATE FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text) RETURNS SETOF flow_signal_v1.waiter
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid DEFAULT NULL::uuid) RETURNS SETOF flow_signal_v1.waiter
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     AS $$ sql/functions/flow_signal_v1/remove_waiter.sql $$;
 
-ALTER FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text) IS 'Forgets a waiter and returns what it was, with a payload that came at the last moment; no row when there is none.';
+COMMENT ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) IS 'Deletes a waiter and returns what it deleted, with a payload that came at the last moment; no row when there is nothing to delete. p_claim_id: only if that claim still has the waiter.';
 
 CREATE FUNCTION flow_signal_v1.version() RETURNS text
     LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
@@ -581,6 +567,17 @@ CREATE FUNCTION flow_signal_v1.version() RETURNS text
 ALTER FUNCTION flow_signal_v1.version() OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal_v1.version() IS 'The release of flow-signal that is installed here.';
+
+CREATE FUNCTION flow_signal_v1.withdraw_signal(p_run_id uuid, p_signal_name text, p_position bigint) RETURNS SETOF flow_signal_v1.buffered_signal
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$ sql/functions/flow_signal_v1/withdraw_signal.sql $$;
+
+ALTER FUNCTION flow_signal_v1.withdraw_signal(p_run_id uuid, p_signal_name text, p_position bigint) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.withdraw_signal(p_run_id uuid, p_signal_name text, p_position bigint) IS 'Takes one buffered signal back and returns it; no row when it is not there (any more). Its delivery id is forgotten: the next retry is a new signal. p_position: as list_buffered_signals shows it.';
 
 CREATE TABLE flow_signal.flow_signal_buffered_signals (
     run_id uuid NOT NULL,
@@ -597,7 +594,48 @@ ALTER TABLE flow_signal.flow_signal_buffered_signals OWNER TO flow_signal_owner;
 
 COMMENT ON TABLE flow_signal.flow_signal_buffered_signals IS 'Signals that came before their waiter, first in first out within (run_id, signal_name).';
 
-COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.dead IS 'Found past buffered_until by a waiter, so that nobody looks at it again.';
+COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.dead IS 'Found past buffered_until, so that no call looks at it again. Its id may be used anew.';
+
+CREATE TABLE flow_signal.flow_signal_locks (
+    run_id uuid NOT NULL,
+    signal_name text NOT NULL COLLATE pg_catalog."C",
+    has_buffered boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='90');
+
+ALTER TABLE flow_signal.flow_signal_locks OWNER TO flow_signal_owner;
+
+COMMENT ON TABLE flow_signal.flow_signal_locks IS 'The lock row of one (run_id, signal_name): a mutex between registrations, and calls that refuse or buffer a signal. A missing or a needless row is harmless.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_locks.has_buffered IS 'Whether a registration has to look for buffered signals. True while there is a live one.';
+
+CREATE TABLE flow_signal.flow_signal_receipts (
+    run_id uuid NOT NULL,
+    delivery_id text NOT NULL COLLATE pg_catalog."C",
+    signal_name text NOT NULL COLLATE pg_catalog."C",
+    step_key text NOT NULL COLLATE pg_catalog."C",
+    delivered_at timestamptz NOT NULL,
+    payload_hash bytea
+);
+
+ALTER TABLE flow_signal.flow_signal_receipts OWNER TO flow_signal_owner;
+
+COMMENT ON TABLE flow_signal.flow_signal_receipts IS 'What became of each signal that was delivered with an id. A receipt outlives its waiter: remove_run or purge deletes it.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_receipts.payload_hash IS 'SHA-256 of the payload, in the bytes of the database''s encoding; NULL without a payload.';
+
+CREATE TABLE flow_signal.flow_signal_settings (
+    only_row boolean DEFAULT true NOT NULL,
+    max_buffered integer DEFAULT 1000 NOT NULL,
+    CONSTRAINT flow_signal_settings_max_buffered_check CHECK ((max_buffered > 0)),
+    CONSTRAINT flow_signal_settings_only_row_check CHECK (only_row)
+);
+
+ALTER TABLE flow_signal.flow_signal_settings OWNER TO flow_signal_owner;
+
+COMMENT ON TABLE flow_signal.flow_signal_settings IS 'One row, which only the owner can change.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered IS 'How many live buffered signals one (run_id, signal_name) may have; beyond it WS004.';
 
 CREATE TABLE flow_signal.ledger (
     part text NOT NULL,
@@ -710,9 +748,8 @@ CREATE VIEW flow_signal_v1.signal_stats WITH (security_barrier='true') AS
             w.created_at,
             (w.delivered_at - w.created_at) AS wait,
                 CASE
-                    WHEN (w.delivered_at IS NOT NULL) THEN 'delivered'::text
-                    WHEN ((w.expired_at IS NOT NULL) OR (w.expires_at <= c.now)) THEN 'expired'::text
-                    ELSE 'waiting'::text
+                    WHEN ((w.status = 'waiting'::text) AND (w.expires_at <= c.now)) THEN 'expired'::text
+                    ELSE w.status
                 END AS state
            FROM (flow_signal.flow_signal_waiters w
              CROSS JOIN clock c)
@@ -746,6 +783,15 @@ COMMENT ON VIEW flow_signal_v1.signal_stats IS 'A row for each signal name: how 
 ALTER TABLE ONLY flow_signal.flow_signal_buffered_signals
     ADD CONSTRAINT flow_signal_buffered_signals_pkey PRIMARY KEY (run_id, signal_name, "position");
 
+ALTER TABLE ONLY flow_signal.flow_signal_locks
+    ADD CONSTRAINT flow_signal_locks_pkey PRIMARY KEY (run_id, signal_name);
+
+ALTER TABLE ONLY flow_signal.flow_signal_receipts
+    ADD CONSTRAINT flow_signal_receipts_pkey PRIMARY KEY (run_id, delivery_id, signal_name);
+
+ALTER TABLE ONLY flow_signal.flow_signal_settings
+    ADD CONSTRAINT flow_signal_settings_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY flow_signal.flow_signal_waiters
     ADD CONSTRAINT flow_signal_waiters_pkey PRIMARY KEY (run_id, step_key);
 
@@ -758,13 +804,9 @@ CREATE INDEX flow_signal_buffered_signals_next_idx ON flow_signal.flow_signal_bu
 
 CREATE INDEX flow_signal_buffered_signals_until_idx ON flow_signal.flow_signal_buffered_signals USING btree (buffered_until) WHERE ("position" > 0);
 
-CREATE UNIQUE INDEX flow_signal_waiters_delivery_key ON flow_signal.flow_signal_waiters USING btree (run_id, signal_name, delivery_id) WHERE (delivery_id IS NOT NULL);
-
 CREATE INDEX flow_signal_waiters_due_idx ON flow_signal.flow_signal_waiters USING btree (queue, due_at, run_id, step_key) WHERE (due_at IS NOT NULL);
 
-CREATE UNIQUE INDEX flow_signal_waiters_head_key ON flow_signal.flow_signal_waiters USING btree (run_id, signal_name) WHERE (place = 'head'::text);
-
-CREATE INDEX flow_signal_waiters_line_idx ON flow_signal.flow_signal_waiters USING btree (run_id, signal_name, place, created_at, step_key) WHERE (place <> 'head'::text);
+CREATE INDEX flow_signal_waiters_fifo_idx ON flow_signal.flow_signal_waiters USING btree (run_id, signal_name, status, created_at, step_key);
 
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_sender;
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_reader;
@@ -774,29 +816,27 @@ GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_admin;
 
 REVOKE ALL ON TYPE flow_signal_v1.buffered_signal FROM PUBLIC;
 
+REVOKE ALL ON TYPE flow_signal_v1.claimed_waiter FROM PUBLIC;
+
 REVOKE ALL ON TYPE flow_signal_v1.delivery FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.imported_waiter FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.waiter FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.buffered_state(p_dead boolean, p_buffered_until timestamptz, p_now timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.buffer_signal(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz, p_now timestamptz) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.change_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.buffered_state(p_dead boolean, p_buffered_until timestamptz, p_now timestamptz) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.deliver_to_heads(p_run_ids uuid[], p_signal_names text[], p_payloads_json json[], p_delivery_ids text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.deliver_to_next(p_run_id uuid, p_signal_name text, p_payload_json json) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.excerpt(p_value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.hold_line(p_run_id uuid, p_signal_name text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.hold_lines(p_run_ids uuid[], p_signal_names text[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.hold_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.hash_payload(p_payload_json text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.insert_waiters(p_waiters flow_signal.flow_signal_waiters[]) FROM PUBLIC;
 
@@ -804,19 +844,13 @@ REVOKE ALL ON FUNCTION flow_signal.is_instant(p_value timestamptz) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.is_name(p_value text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.mark_followed(p_run_ids uuid[], p_signal_names text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.is_soon(p_interval interval, p_from timestamptz, p_most interval) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.next_instants(p_count integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.lock_signal(p_run_id uuid, p_signal_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.place_holder(p_signal_name text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.read_lone_head(p_run_id uuid, p_signal_name text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.read_verdict(p_run_id uuid, p_signal_name text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_payload_json json, p_delivery_id text, p_now timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.refuse_arrays(p_lengths integer[], p_dimensions integer) FROM PUBLIC;
 
@@ -826,25 +860,23 @@ REVOKE ALL ON FUNCTION flow_signal.refuse_instant(p_what text, p_value timestamp
 
 REVOKE ALL ON FUNCTION flow_signal.refuse_isolation(p_call text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION flow_signal.refuse_mismatch(p_waiter flow_signal.flow_signal_waiters, p_signal_name text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION flow_signal.refuse_name(p_what text, p_value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.refuse_null(p_what text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_detail text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.refuse_or_buffer(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION flow_signal.refuse_payload(p_what text, p_payload_json text, p_sqlstate text, p_context text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.refuse_range(p_what text, p_value text, p_range text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.register_first_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.register_new_steps(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_expires_at timestamptz[], p_created_at timestamptz[], p_wake_channel text, p_queue text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.settle_signal(p_run_id uuid, p_signal_name text, p_payload_json json, p_delivery_id text, p_buffer_until timestamptz) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION flow_signal.start_over(p_why text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.waiter_state(p_delivered_at timestamptz, p_expired_at timestamptz, p_expires_at timestamptz, p_now timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.waiter_state(p_status text, p_expires_at timestamptz, p_now timestamptz) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key text, p_max_wait interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.await_waiter(p_run_id uuid, p_step_key text, p_max_wait interval) TO flow_signal_reader;
@@ -860,6 +892,12 @@ GRANT ALL ON FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name
 
 REVOKE ALL ON FUNCTION flow_signal_v1.deliver_signals(p_run_ids uuid[], p_signal_names text[], p_payloads_json text[], p_delivery_ids text[], p_buffer_until timestamptz) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.deliver_signals(p_run_ids uuid[], p_signal_names text[], p_payloads_json text[], p_delivery_ids text[], p_buffer_until timestamptz) TO flow_signal_sender;
+
+REVOKE ALL ON FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) TO flow_signal_sender;
+
+REVOKE ALL ON FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) TO flow_signal_engine;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.get_waiter(p_run_id uuid, p_step_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.get_waiter(p_run_id uuid, p_step_key text) TO flow_signal_reader;
@@ -879,6 +917,9 @@ GRANT ALL ON FUNCTION flow_signal_v1.list_waiters(p_run_id uuid, p_signal_name t
 REVOKE ALL ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) TO flow_signal_admin;
 
+REVOKE ALL ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) TO flow_signal_admin;
+
 REVOKE ALL ON FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) TO flow_signal_engine;
 
@@ -888,12 +929,15 @@ GRANT ALL ON FUNCTION flow_signal_v1.register_waiters(p_run_ids uuid[], p_step_k
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_run(p_run_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.remove_run(p_run_id uuid) TO flow_signal_engine;
 
-REVOKE ALL ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text) FROM PUBLIC;
-GRANT ALL ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text) TO flow_signal_engine;
+REVOKE ALL ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) TO flow_signal_engine;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.version() FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.version() TO flow_signal_sender;
 GRANT ALL ON FUNCTION flow_signal_v1.version() TO flow_signal_reader;
+
+REVOKE ALL ON FUNCTION flow_signal_v1.withdraw_signal(p_run_id uuid, p_signal_name text, p_position bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.withdraw_signal(p_run_id uuid, p_signal_name text, p_position bigint) TO flow_signal_engine;
 
 GRANT SELECT ON TABLE flow_signal_v1.health TO flow_signal_reader;
 
