@@ -22,6 +22,7 @@ RULES = {
     r"\bawait ": "",
     r"\ban (?=Async[A-Z])": "a ",
     r"Async(?=[A-Z])": "",
+    r"_async\b": "",
 }
 
 

@@ -13,6 +13,7 @@ from .errors import (
     HubClosedError,
     PayloadTooLargeError,
     SignalMismatchError,
+    UnreadablePayloadError,
     WaiterExpiredError,
     WaiterNotFoundError,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "SignalDeliveryStatus",
     "SignalMismatchError",
     "SignalStats",
+    "UnreadablePayloadError",
     "WaiterExpiredError",
     "WaiterNotFoundError",
     "WaiterState",

@@ -3,13 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
+from inspect import signature
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from psycopg import AsyncConnection, AsyncCursor, ProgrammingError
+from psycopg import AsyncConnection, AsyncCursor, Error, IsolationLevel, OperationalError, ProgrammingError
 from psycopg.pq import TransactionStatus
-from psycopg.types.numeric import Int8
+from psycopg.sql import Composed
 
+from ._answering import answer_async
 from ._calls import (
     ADAPTERS,
     Call,
@@ -21,8 +23,20 @@ from ._calls import (
     text_call,
     waiter_call,
 )
-from ._waiting import Wait, listen, unlisten
-from .inputs import NO_PAYLOAD, NewSignal, NewWaiter, given, instant, payload_text, signal_columns, waiter_columns
+from ._connections import refuse_wrong_kind
+from ._waiting import GRACE_SECONDS, Wait, checked_channel, is_overdue, listen, unlisten
+from .inputs import (
+    NO_PAYLOAD,
+    NewSignal,
+    NewWaiter,
+    after_key,
+    given,
+    instant,
+    past_instant,
+    payload_text,
+    signal_columns,
+    waiter_columns,
+)
 from .results import (
     BufferedSignal,
     BufferedSignalState,
@@ -63,21 +77,24 @@ class AsyncFlowSignalStore:
     """
 
     def __init__(self, conn_or_pool: AsyncConnection[Any] | AsyncPool) -> None:
-        self._connection: Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+        refuse_wrong_kind(conn_or_pool, AsyncConnection)
+        self._lend: Callable[..., AbstractAsyncContextManager[AsyncConnection[Any]]]
+        self._is_pooled = not isinstance(conn_or_pool, AsyncConnection)
         if isinstance(conn_or_pool, AsyncConnection):
-            self._connection = lambda: nullcontext(conn_or_pool)
-        elif callable(getattr(conn_or_pool, "connection", None)):
-            self._connection = conn_or_pool.connection
+            self._lend = lambda timeout=None: nullcontext(conn_or_pool)
+        elif "timeout" in signature(conn_or_pool.connection).parameters:
+            self._lend = conn_or_pool.connection
         else:
-            raise TypeError(f"expected an AsyncConnection or a pool of them, got {type(conn_or_pool).__name__}")
+            self._lend = lambda timeout=None: conn_or_pool.connection()
 
     async def register_waiter(
         self,
-        run_id: UUID,
+        run_id: UUID | str,
         step_key: str,
         signal_name: str,
         *,
         expires_at: datetime | None = None,
+        expires_in: timedelta | None = None,
         wake_channel: str | None = None,
         queue: str | None = None,
     ) -> FlowSignalWaiter:
@@ -86,8 +103,10 @@ class AsyncFlowSignalStore:
         A repeat with the same run_id and step_key returns a delivered waiter with its payload as it is, and gives any
         other waiter the new signal name, deadline, wake channel and queue.
 
+        :param run_id: a UUID, or its text; likewise in all other calls.
         :param step_key: the step, unique within the run; at most 256 characters, like signal_name and queue.
         :param expires_at: the deadline, an aware datetime, judged by the clock of the database; None waits for ever.
+        :param expires_in: the deadline from now, by the clock of the database, in place of expires_at.
         :param wake_channel: NOTIFY this channel (at most 63 bytes) on delivery, with payload `run_id/step_key`.
         :param queue: hand the wait out by claim_waiters when it is over.
         :raises SignalMismatchError: the step holds the payload of another signal.
@@ -100,30 +119,37 @@ class AsyncFlowSignalStore:
                 run_id=run_id,
                 step_key=step_key,
                 signal_name=signal_name,
-                **given(expires_at=instant(expires_at), wake_channel=wake_channel, queue=queue),
+                **given(
+                    expires_at=instant(expires_at, expires_in, "expires_at", "expires_in"),
+                    wake_channel=wake_channel,
+                    queue=queue,
+                ),
             )
         )
         return waiter
 
     async def deliver_signal(
         self,
-        run_id: UUID,
+        run_id: UUID | str,
         signal_name: str,
         payload: object = NO_PAYLOAD,
         *,
-        payload_json: str | None = None,
+        payload_json: str | bytes | bytearray | None = None,
         delivery_id: str | None = None,
         buffer_until: datetime | None = None,
+        buffer_for: timedelta | None = None,
     ) -> SignalDeliveryResult:
         """Send a signal to a run: the oldest of its live waiters for that signal gets the payload.
 
         The payload comes in one of two forms, or not at all: a signal without a payload is not one with a JSON null.
 
         :param payload: any JSON value as `json.dumps` takes it; None is JSON null, a str is a JSON string.
-        :param payload_json: the payload as JSON text, kept exactly as it is; None is the same as not given.
+        :param payload_json: the payload as JSON text, or the UTF-8 bytes of it, kept exactly as it is; None is the
+            same as not given.
         :param delivery_id: what a retry repeats so as not to reach a second waiter, together with the same payload;
             at most 256 characters.
         :param buffer_until: keep the signal for the next waiter until then if nobody waits; an aware datetime.
+        :param buffer_for: the same from now, by the clock of the database, in place of buffer_until.
         :raises TypeError: both forms of the payload were given, or payload is no JSON value; nothing was sent.
         :raises ValueError: payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
         :raises DeliveryIdReusedError: the delivery id is recorded with another payload.
@@ -139,18 +165,18 @@ class AsyncFlowSignalStore:
                 **given(
                     payload_json=payload_text(payload, payload_json),
                     delivery_id=delivery_id,
-                    buffer_until=instant(buffer_until),
+                    buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for"),
                 ),
             )
         )
         return result
 
-    async def get_waiter(self, run_id: UUID, step_key: str) -> FlowSignalWaiter | None:
+    async def get_waiter(self, run_id: UUID | str, step_key: str) -> FlowSignalWaiter | None:
         """Return the waiter of a step, or None; reads only, so that a hot standby will do."""
         waiters = await self._fetch(waiter_call("get_waiter", run_id=run_id, step_key=step_key))
         return waiters[0] if waiters else None
 
-    async def remove_waiter(self, run_id: UUID, step_key: str) -> FlowSignalWaiter | None:
+    async def remove_waiter(self, run_id: UUID | str, step_key: str) -> FlowSignalWaiter | None:
         """Forget the waiter of a step and return what it was, a payload of the last moment included; None if none.
 
         :raises psycopg.errors.SerializationFailure: the transaction is REPEATABLE READ or SERIALIZABLE and the waiter
@@ -174,7 +200,7 @@ class AsyncFlowSignalStore:
         return await self._fetch(waiter_call("claim_waiters", queue=queue, **given(limit=limit, lease=lease)))
 
     async def await_waiter(
-        self, run_id: UUID, step_key: str, *, max_wait: timedelta | None = None
+        self, run_id: UUID | str, step_key: str, *, max_wait: timedelta | None = None
     ) -> FlowSignalWaiter | None:
         """Return the waiter of a step, or None, when it is no longer waiting, at the latest after max_wait.
 
@@ -190,7 +216,7 @@ class AsyncFlowSignalStore:
 
     async def wait(
         self,
-        run_id: UUID,
+        run_id: UUID | str,
         step_key: str,
         *,
         timeout: float | timedelta | None = None,
@@ -198,39 +224,39 @@ class AsyncFlowSignalStore:
     ) -> FlowSignalWaiter:
         """Return the waiter of a step as soon as it is delivered.
 
-        The wait takes a connection. To wait for many waiters at once use a hub.
+        The registration must be committed: with a connection of the caller's, commit first. The wait takes a
+        connection, outside a transaction. To wait for many waiters at once use a hub.
+
+        The timeout holds whatever the network does. A call that is not answered ends the wait, and a wait that is
+        cancelled does not wait for an answer; both close the connection.
 
         :param timeout: seconds until the caller gives up; the waiter goes on waiting. None: never. 0: one look.
         :param wake_channel: the channel that the waiter was registered with, for an answer within milliseconds of the
-            sender's commit; the connection must be outside a transaction, and should not listen for the caller too.
-            None: looks every 5 to 100 ms by await_waiter, on any connection.
+            sender's commit; the connection should not listen for the caller too. None: looks every 5 to 100 ms by
+            await_waiter; a pool lends a connection for 5 seconds at a time, so that many waits take turns.
         :raises WaiterExpiredError: the deadline passed before a signal came.
         :raises WaiterNotFoundError: there is no such waiter, or not any more.
-        :raises TimeoutError: the timeout is over, and the waiter still waits.
-        :raises psycopg.ProgrammingError: wake_channel was given, and the connection is in a transaction.
+        :raises TimeoutError: the timeout is over, and the waiter still waits, or the database does not answer.
+        :raises psycopg.OperationalError: the connection is lost, or a call was not answered within 15 seconds.
+        :raises psycopg.ProgrammingError: the connection is in a transaction: a delivery would wait for its end.
         """
         wait = Wait(run_id, step_key, timeout)
-        if wake_channel is None:
+        channel = None if wake_channel is None else checked_channel(wake_channel)
+        try:
+            if channel is not None:
+                async with self._lend(timeout=wait.pool_timeout()) as connection:
+                    return await _listen_and_look(connection, wait, channel)
             while True:
-                waiter = await self.await_waiter(run_id, step_key, max_wait=wait.long_poll())
-                if settled := wait.settled(waiter):
+                async with self._lend(timeout=wait.pool_timeout()) as connection:
+                    if not self._is_pooled:
+                        _refuse_transaction(connection)
+                    waiters = await answer_async(fetch_and_commit, connection, wait.poll(), within=wait.patience())
+                if settled := wait.settled(waiters):
                     return settled
-        async with self._connection() as connection:
-            if connection.info.transaction_status != TransactionStatus.IDLE:
-                raise ProgrammingError("a wait with a wake channel needs a connection outside a transaction")
-            autocommit = connection.autocommit
-            await connection.set_autocommit(True)
-            try:
-                await connection.execute(listen(wake_channel))
-                while True:
-                    if settled := wait.seen(await fetch(connection, wait.look())):
-                        return settled
-                    async for _ in connection.notifies(timeout=wait.pause(), stop_after=1):
-                        pass
-            finally:
-                if not connection.closed:
-                    await connection.execute(unlisten(wake_channel))
-                    await connection.set_autocommit(autocommit)
+        except OperationalError as error:
+            if wait.is_over():
+                raise wait.unanswered() from error
+            raise
 
     async def register_waiters(
         self, waiters: Iterable[NewWaiter], *, wake_channel: str | None = None, queue: str | None = None
@@ -250,13 +276,18 @@ class AsyncFlowSignalStore:
         )
 
     async def deliver_signals(
-        self, signals: Iterable[NewSignal], *, buffer_until: datetime | None = None
+        self,
+        signals: Iterable[NewSignal],
+        *,
+        buffer_until: datetime | None = None,
+        buffer_for: timedelta | None = None,
     ) -> list[SignalDeliveryResult]:
         """Send many signals, all or none, as if by `deliver_signal` one after another.
 
         Returns what became of each, in the same order.
 
         :param buffer_until: keep each signal for which nobody waits until then; an aware datetime.
+        :param buffer_for: the same from now, by the clock of the database, in place of buffer_until.
         :raises TypeError: a signal has both forms of the payload, or a payload that is no JSON value; nothing was sent.
         :raises ValueError: a payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
         :raises DeliveryIdReusedError: a delivery id is recorded with another payload.
@@ -265,11 +296,15 @@ class AsyncFlowSignalStore:
         :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
         """
         return await self._fetch(
-            delivery_call("deliver_signals", **signal_columns(signals), **given(buffer_until=instant(buffer_until)))
+            delivery_call(
+                "deliver_signals",
+                **signal_columns(signals),
+                **given(buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for")),
+            )
         )
 
     async def broadcast_signal(
-        self, signal_name: str, payload: object = NO_PAYLOAD, *, payload_json: str | None = None
+        self, signal_name: str, payload: object = NO_PAYLOAD, *, payload_json: str | bytes | bytearray | None = None
     ) -> list[SignalDeliveryResult]:
         """Send a signal to every live waiter of that name in every run; return who got it.
 
@@ -283,7 +318,7 @@ class AsyncFlowSignalStore:
             )
         )
 
-    async def remove_run(self, run_id: UUID) -> int:
+    async def remove_run(self, run_id: UUID | str) -> int:
         """Forget all waiters and buffered signals of a run; return how many waiters those were."""
         [removed] = await self._fetch(count_call("remove_run", run_id=run_id))
         return removed
@@ -291,10 +326,10 @@ class AsyncFlowSignalStore:
     async def list_waiters(
         self,
         *,
-        run_id: UUID | None = None,
+        run_id: UUID | str | None = None,
         signal_name: str | None = None,
         state: WaiterState | None = None,
-        after: tuple[UUID, str] | None = None,
+        after: tuple[UUID | str, str] | None = None,
         limit: int | None = None,
     ) -> list[FlowSignalWaiter]:
         """Return waiters, ordered by run id and step key; reads only, so that a hot standby will do.
@@ -303,28 +338,22 @@ class AsyncFlowSignalStore:
         :param after: begin behind this run id and step key: those of the last waiter of the page before.
         :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
         """
-        after_run_id, after_step_key = after or (None, None)
         return await self._fetch(
             waiter_call(
                 "list_waiters",
-                **given(
-                    run_id=run_id,
-                    signal_name=signal_name,
-                    state=state,
-                    after_run_id=after_run_id,
-                    after_step_key=after_step_key,
-                    limit=limit,
-                ),
+                **given(run_id=run_id, signal_name=signal_name, state=state),
+                **after_key(after, "run_id", "step_key"),
+                **given(limit=limit),
             )
         )
 
     async def list_buffered_signals(
         self,
         *,
-        run_id: UUID | None = None,
+        run_id: UUID | str | None = None,
         signal_name: str | None = None,
         state: BufferedSignalState | None = None,
-        after: tuple[UUID, str, int] | None = None,
+        after: tuple[UUID | str, str, int] | None = None,
         limit: int | None = None,
     ) -> list[BufferedSignal]:
         """Return buffered signals, dead letters included, ordered by run id, signal name and position.
@@ -333,34 +362,35 @@ class AsyncFlowSignalStore:
         :param after: begin behind this run id, signal name and position: those of the last signal of the page before.
         :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
         """
-        after_run_id, after_signal_name, after_position = after or (None, None, None)
         return await self._fetch(
             buffered_signal_call(
                 "list_buffered_signals",
-                **given(
-                    run_id=run_id,
-                    signal_name=signal_name,
-                    state=state,
-                    after_run_id=after_run_id,
-                    after_signal_name=after_signal_name,
-                    after_position=None if after_position is None else Int8(after_position),
-                    limit=limit,
-                ),
+                **given(run_id=run_id, signal_name=signal_name, state=state),
+                **after_key(after, "run_id", "signal_name", "position"),
+                **given(limit=limit),
             )
         )
 
-    async def purge(self, settled_before: datetime, *, limit: int | None = None) -> int:
+    async def purge(
+        self,
+        settled_before: datetime | None = None,
+        *,
+        older_than: timedelta | None = None,
+        limit: int | None = None,
+    ) -> int:
         """Delete waiters that were settled and buffered signals that were dead before an instant; return how many.
 
         A live waiter is never deleted. A call is over after some quarter of a second: repeat it until it returns 0,
         each time in a transaction of its own.
 
         :param settled_before: an aware datetime, by the clock of the database.
+        :param older_than: the same as an age from now, by the clock of the database, in place of settled_before.
         :param limit: the most to delete, 1 to 100000; None leaves it to the database: 10000.
         :raises ValueError: settled_before has no time zone.
         :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
         """
-        [deleted] = await self._fetch(count_call("purge", settled_before=instant(settled_before), **given(limit=limit)))
+        before = past_instant(settled_before, older_than, "settled_before")
+        [deleted] = await self._fetch(count_call("purge", settled_before=before, **given(limit=limit)))
         return deleted
 
     async def signal_stats(self) -> list[SignalStats]:
@@ -378,7 +408,7 @@ class AsyncFlowSignalStore:
         return version
 
     async def _fetch(self, call: Call[T]) -> list[T]:
-        async with self._connection() as connection:
+        async with self._lend() as connection:
             return await fetch(connection, call)
 
 
@@ -387,3 +417,68 @@ async def fetch(connection: AsyncConnection[Any], call: Call[T]) -> list[T]:
     async with _AsyncCursor(connection, row_factory=call.row_factory) as cursor:
         await cursor.execute(call.query, call.arguments, binary=True)
         return await cursor.fetchall()
+
+
+async def fetch_and_commit(connection: AsyncConnection[Any], call: Call[T]) -> list[T]:
+    """Make one call in a transaction of its own."""
+    async with connection.transaction():
+        return await fetch(connection, call)
+
+
+async def _execute(connection: AsyncConnection[Any], command: Composed) -> None:
+    async with _AsyncCursor(connection) as cursor:
+        await cursor.execute(command)
+
+
+def _refuse_transaction(connection: AsyncConnection[Any]) -> None:
+    if connection.info.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
+        raise ProgrammingError("a wait needs a connection outside a transaction: commit first")
+
+
+async def _listen_and_look(connection: AsyncConnection[Any], wait: Wait, channel: str) -> FlowSignalWaiter:
+    _refuse_transaction(connection)
+    autocommit, isolation_level = connection.autocommit, connection.isolation_level
+    await connection.set_autocommit(True)
+    try:
+        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)  # for await_waiter
+        await answer_async(_execute, connection, listen(channel), within=wait.patience())
+        try:
+            settled = await _look_until_settled(connection, wait)
+        except Exception:
+            await _unlisten(connection, channel)
+            raise
+        except BaseException:  # cancelled or interrupted: UNLISTEN would wait for the network
+            await connection.close()
+            raise
+        await _unlisten(connection, channel)
+        return settled
+    finally:
+        if not connection.closed:
+            await connection.set_isolation_level(isolation_level)
+            await connection.set_autocommit(autocommit)
+
+
+async def _look_until_settled(connection: AsyncConnection[Any], wait: Wait) -> FlowSignalWaiter:
+    while True:
+        looks = await answer_async(fetch, connection, wait.look(), within=wait.patience())
+        if is_overdue(looks):
+            # Not before a delivery that was made in time has ended, however it ends.
+            settled = wait.settled(
+                await answer_async(fetch_and_commit, connection, wait.poll(), within=wait.patience())
+            )
+        else:
+            settled = wait.seen(looks)
+        if settled:
+            return settled
+        async for _ in connection.notifies(timeout=wait.pause(), stop_after=1):
+            pass
+
+
+async def _unlisten(connection: AsyncConnection[Any], channel: str) -> None:
+    """Forget the channel; close a connection that will not, lest somebody else gets its notifications."""
+    if connection.closed:
+        return
+    try:
+        await answer_async(_execute, connection, unlisten(channel), within=GRACE_SECONDS)
+    except Error:
+        await connection.close()

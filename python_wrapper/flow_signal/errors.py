@@ -8,7 +8,6 @@ All other refusals are standard conditions and have psycopg's own classes, among
 ========  =========================  =========================================================
 SQLSTATE  class in psycopg.errors    when
 ========  =========================  =========================================================
-22004     NullValueNotAllowed        None where a value is needed
 22023     InvalidParameterValue      a name is blank or too long, an instant is out of range
 22P02     InvalidTextRepresentation  payload_json is no JSON
 0A000     FeatureNotSupported        the transaction's isolation level cannot keep the promise
@@ -17,17 +16,23 @@ SQLSTATE  class in psycopg.errors    when
 3F000     InvalidSchemaName          flow-signal is not installed in this database
 ========  =========================  =========================================================
 
-A text with a NUL character never reaches the database: psycopg raises DataError, without an SQLSTATE.
+A text with a NUL character and a number beyond the type of its parameter never reach the database: DataError, without
+an SQLSTATE. Nor does an argument of the wrong type: TypeError says what came and what is expected; nor an instant
+without a time zone or a text that is no Unicode: ValueError.
 
 A wait that ends without a delivery raises WaiterExpiredError, WaiterNotFoundError, HubClosedError, or the builtin
-TimeoutError when the caller's own timeout is over and the waiter still waits.
+TimeoutError when the caller's own timeout is over and the waiter is not known to be delivered.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg import DataError, IntegrityError
 
-from .results import FlowSignalWaiter
+if TYPE_CHECKING:
+    from .results import FlowSignalWaiter
 
 
 class SignalMismatchError(IntegrityError, code="WS001"):
@@ -42,8 +47,19 @@ class PayloadTooLargeError(DataError, code="WS003"):
     """The payload is over 1 MiB (1048576 bytes) of JSON text."""
 
 
+class UnreadablePayloadError(ValueError):
+    """The payload is beyond what `json.loads` reads: nested too deeply, or with an integer of thousands of digits.
+
+    The database takes such JSON. `payload_json` has the text, for another parser.
+    """
+
+
 class WaiterExpiredError(Exception):
-    """The deadline passed before a signal came."""
+    """The deadline passed before a signal came.
+
+    From a standby, and from a database whose default is read-only transactions, it is a reading of the clock: a
+    delivery that was made in time may not be committed, or not have arrived, yet.
+    """
 
     def __init__(self, waiter: FlowSignalWaiter) -> None:
         super().__init__(waiter)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 from uuid import UUID
+
+from .errors import UnreadablePayloadError
 
 
 class WaiterState(str, Enum):
@@ -63,7 +65,7 @@ class FlowSignalWaiter:
     expires_at: datetime | None
     """The deadline; None waits for ever."""
     delivered_at: datetime | None
-    payload_json: str | None
+    payload_json: str | None = field(repr=False)
     """The payload as JSON text, exactly as sent; None when nothing was delivered, or a signal without a payload."""
 
     @property
@@ -71,8 +73,10 @@ class FlowSignalWaiter:
         """The payload as `json.loads` reads it, anew at each access.
 
         None for JSON null as well as for no payload: payload_json and state tell them apart.
+
+        :raises UnreadablePayloadError: `json.loads` does not read it, though it is valid JSON.
         """
-        return None if self.payload_json is None else json.loads(self.payload_json)
+        return _loaded(self.payload_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +106,16 @@ class BufferedSignal:
     buffered_until: datetime
     """Until when a waiter can take it."""
     delivery_id: str | None
-    payload_json: str | None
+    payload_json: str | None = field(repr=False)
     """The payload as JSON text, exactly as sent; None for a signal without a payload."""
 
     @property
     def payload(self) -> Any:
-        """The payload as `json.loads` reads it, anew at each access; None for JSON null as well as for no payload."""
-        return None if self.payload_json is None else json.loads(self.payload_json)
+        """The payload as `json.loads` reads it, anew at each access; None for JSON null as well as for no payload.
+
+        :raises UnreadablePayloadError: `json.loads` does not read it, though it is valid JSON.
+        """
+        return _loaded(self.payload_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,3 +165,14 @@ class Health:
     """How full the notification queue of the server is, from 0 to 1."""
     problems: tuple[str, ...]
     """What somebody should look at, one sentence each; empty when all is well."""
+
+
+def _loaded(payload_json: str | None) -> Any:
+    try:
+        return None if payload_json is None else json.loads(payload_json)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    # Not from the error of json, which may hold the payload.
+    raise UnreadablePayloadError(f"json.loads cannot read the payload: {reason}; payload_json has its text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -14,10 +15,12 @@ from flow_signal import (
     AsyncFlowSignalStore,
     AsyncWaitHub,
     HubClosedError,
+    NewWaiter,
     WaiterExpiredError,
     WaiterNotFoundError,
     WaiterState,
 )
+from flow_signal._hub import CHUNK
 from tests_py.wait.conftest import Register, has_looked, start_wait, until
 
 STEPS = ["step", "a/b//c/", "/", "größe 😀", "😀" * 256, "%s \\ ' \""]
@@ -171,6 +174,49 @@ async def test_a_timeout_leaves_the_waiter(
     await assert_empty(hub, store)
 
 
+async def test_a_delivery_that_only_the_last_look_can_find(database: str, store: AsyncFlowSignalStore) -> None:
+    """The hub has neither notifications nor a look before the timeout is over."""
+    run_id, never = uuid4(), uuid4()
+    async with AsyncWaitHub(database, listen=False, look_interval=3600) as hub:
+        for each in (run_id, never):
+            await store.register_waiter(each, "step", "approved")
+        task = await start_wait(hub, store, run_id, timeout=0.5)
+        longer = await start_wait(hub, store, run_id, timeout=3600)
+        other = await start_wait(hub, store, never, timeout=0.5)
+        await store.deliver_signal(run_id, "approved", 1)
+        assert (await task).payload == 1
+        assert await longer == await task
+        with pytest.raises(TimeoutError, match="still waits"):
+            await other
+        await assert_empty(hub, store)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, timedelta(0)])
+async def test_a_timeout_of_0_is_one_look(
+    hub: AsyncWaitHub, store: AsyncFlowSignalStore, register: Register, timeout: float | timedelta
+) -> None:
+    run_id = await register()
+    await store.deliver_signal(run_id, "approved", 1)
+    assert (await hub.wait(run_id, "step", timeout=timeout)).payload == 1
+
+
+async def test_a_last_look_at_many_waiters(hub: AsyncWaitHub, store: AsyncFlowSignalStore) -> None:
+    run_ids = [uuid4() for _ in range(2 * CHUNK)]
+    for _ in range(2):
+        ends = await asyncio.gather(
+            *(hub.wait(run_id, "step", timeout=0) for run_id in run_ids), return_exceptions=True
+        )
+        assert {type(end) for end in ends} == {WaiterNotFoundError}
+        await store.register_waiters(NewWaiter(run_id, "step", "approved") for run_id in run_ids)
+        ends = await asyncio.gather(
+            *(hub.wait(run_id, "step", timeout=0) for run_id in run_ids), return_exceptions=True
+        )
+        assert {type(end) for end in ends} == {TimeoutError}
+        for run_id in run_ids:
+            await store.remove_waiter(run_id, "step")
+    await assert_empty(hub, store)
+
+
 async def test_no_waiter(hub: AsyncWaitHub) -> None:
     run_id = uuid4()
     with pytest.raises(WaiterNotFoundError) as ended:
@@ -253,9 +299,56 @@ async def test_a_name_out_of_range_hurts_its_own_wait_alone(
     assert [(await task).payload for task in tasks[1:]] == [2] * 4
 
 
-async def test_a_run_id_is_a_uuid(hub: AsyncWaitHub) -> None:
-    with pytest.raises(TypeError, match="got str"):
-        await hub.wait(str(uuid4()), "step")  # type: ignore[arg-type]
+async def test_a_run_id_may_be_text(hub: AsyncWaitHub, store: AsyncFlowSignalStore, register: Register) -> None:
+    run_id = await register()
+    await store.deliver_signal(run_id, "approved", 1)
+    assert (await hub.wait(str(run_id).upper(), "step")).run_id == run_id
+
+
+@pytest.mark.parametrize(
+    ("error", "args", "options", "named"),
+    [
+        (TypeError, (7, "step"), {}, "run_id: expected a UUID or its text, got int"),
+        (TypeError, (None, "step"), {}, "run_id: expected a UUID or its text, got None"),
+        (ValueError, ("seven", "step"), {}, "run_id 'seven' is not a UUID"),
+        (TypeError, (uuid4(), 7), {}, "step_key: expected a str, got int"),
+        (TypeError, (uuid4(), "step"), {"timeout": "1"}, "timeout: expected seconds or a timedelta, got str"),
+        (ValueError, (uuid4(), "step"), {"timeout": float("nan")}, "timeout is not a number of seconds"),
+    ],
+)
+async def test_arguments_of_the_wrong_type(
+    hub: AsyncWaitHub, error: type[Exception], args: tuple[Any, ...], options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        await hub.wait(*args, **options)
+    assert not hub._waits
+
+
+@pytest.mark.parametrize(
+    ("error", "connect", "options", "named"),
+    [
+        (TypeError, None, {}, "connect: expected a connection string or what returns .* got None"),
+        (TypeError, b"", {}, "connect: .* got bytes"),
+        (ValueError, "", {"channel": " "}, "not a channel name"),
+        (ValueError, "", {"channel": "é" * 32}, "it has 64 bytes; NOTIFY takes 1 to 63"),
+        (TypeError, "", {"channel": 7}, "expected a str, got int"),
+        (ValueError, "", {"look_interval": 0}, "look_interval is not longer than 0"),
+        (ValueError, "", {"answer_within": timedelta(seconds=-1)}, "answer_within is not longer than 0"),
+        (TypeError, "", {"look_interval": "1"}, "look_interval: expected seconds or a timedelta, got str"),
+    ],
+)
+def test_options_of_the_wrong_kind(error: type[Exception], connect: Any, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(error, match=named):
+        AsyncWaitHub(connect, **options)
+
+
+async def test_a_sync_connection_is_none(database: str) -> None:
+    async def connect() -> Any:
+        return connection
+
+    refused = pytest.raises(TypeError, match="what connect returns: expected an AsyncConnection, got Connection")
+    with psycopg.connect(database) as connection, refused:
+        await AsyncWaitHub(connect).__aenter__()
 
 
 async def test_a_role_without_the_right(database: str, store: AsyncFlowSignalStore) -> None:
@@ -292,8 +385,11 @@ async def test_closing_ends_the_waits(database: str, store: AsyncFlowSignalStore
     hub = AsyncWaitHub(database)
     with pytest.raises(HubClosedError, match="not entered"):
         await hub.wait(run_id, "step")
+    assert "not entered" in str(hub.closed)
     async with hub:
+        assert str(hub.closed) == "None"
         tasks = [await start_wait(hub, store, run_id, timeout=timeout) for timeout in (None, 3600)]
+    assert "was closed" in str(hub.closed)
     for task in tasks:
         with pytest.raises(HubClosedError, match="was closed"):
             await task

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from flow_signal import AsyncFlowSignalStore, AsyncWaitHub, HubClosedError, migrate
 from flow_signal.embedded import EmbeddedServer
 from tests_py.wait.conftest import Register, has_looked, kill_hubs, start_wait, until
+from tests_py.wait.links import link_to
 
 
 async def test_a_killed_connection(
@@ -218,29 +219,144 @@ async def test_pauses_between_attempts_double(
     assert caplog.text.count("cannot connect: no route") == 11
 
 
-async def test_an_error_of_the_callers_own_ends_the_hub(
-    database: str, store: AsyncFlowSignalStore, connection: psycopg.AsyncConnection
+@pytest.mark.parametrize("failure", [OSError("no secret"), KeyError("password"), "nonsense"])
+async def test_an_error_of_the_callers_own_is_no_end(
+    database: str,
+    store: AsyncFlowSignalStore,
+    connection: psycopg.AsyncConnection,
+    failure: Exception | str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    errors: list[Exception] = []
+    """`connect` raises or returns something else for a while, a secret store being away for example."""
+    attempts = 0
 
     async def connect() -> psycopg.AsyncConnection[Any]:
-        if errors:
-            raise errors[0]
+        nonlocal attempts
+        attempts += 1
+        if attempts in (2, 3):
+            if isinstance(failure, Exception):
+                raise failure
+            return failure  # type: ignore[return-value]
         return await psycopg.AsyncConnection.connect(database, application_name="flow-signal hub")
+
+    async with AsyncWaitHub(connect, look_interval=3600) as hub:
+        run_id = uuid4()
+        await store.register_waiter(run_id, "step", "approved", wake_channel=hub.channel)
+        tasks = [await start_wait(hub, store, run_id) for _ in range(2)]
+        await kill_hubs(connection)
+        await has_looked(hub, store)
+        await store.deliver_signal(run_id, "approved", {"secret": 1})
+        assert [(await task).payload for task in tasks] == [{"secret": 1}] * 2
+        assert hub.closed is None
+    assert attempts == 4
+    failed = [record for record in caplog.records if "cannot connect" in record.message]
+    assert [(record.name, record.levelname) for record in failed] == [("flow_signal", "WARNING")] * 2
+    assert 'secret": 1' not in caplog.text
+
+
+async def test_an_error_that_nobody_expects_is_no_end(
+    hub: AsyncWaitHub, store: AsyncFlowSignalStore, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await register()
+    task = await start_wait(hub, store, run_id)
+    with monkeypatch.context() as patch:
+        failed = asyncio.Event()
+
+        async def look(*_: object) -> None:
+            failed.set()
+            raise LookupError("a defect")
+
+        patch.setattr(hub, "_look", look)
+        await store.deliver_signal(run_id, "approved", 1)
+        await failed.wait()
+    assert (await task).payload == 1
+    assert hub.closed is None
+
+
+async def test_a_hub_that_is_away_for_hours(
+    hub: AsyncWaitHub,
+    store: AsyncFlowSignalStore,
+    register: Register,
+    connection: psycopg.AsyncConnection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its pauses double no more, though its failures go on."""
+    run_id = await register()
+    task = await start_wait(hub, store, run_id)
+    open_ = hub._open
+    has_failed = False
+
+    async def open_late() -> psycopg.AsyncConnection[Any]:
+        nonlocal has_failed
+        if has_failed:
+            return await open_()
+        has_failed = True
+        hub._failures = 5000
+        raise psycopg.OperationalError("no route")
+
+    monkeypatch.setattr(hub, "_open", open_late)
+    monkeypatch.setattr("flow_signal._hub.LONGEST_BACKOFF_SECONDS", 0.1)
+    await kill_hubs(connection)
+    await store.deliver_signal(run_id, "approved", 1)
+    assert (await task).payload == 1
+
+
+async def test_the_end_of_the_hub_is_told(
+    hub: AsyncWaitHub, store: AsyncFlowSignalStore, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For example of one whose event loop cancels all tasks."""
+    run_id = await register()
+    tasks = [await start_wait(hub, store, run_id, timeout=timeout) for timeout in (None, 3600)]
+    hub._task.cancel()
+    for task in tasks:
+        with pytest.raises(HubClosedError, match="CancelledError") as ended:
+            await task
+        assert isinstance(ended.value.__cause__, asyncio.CancelledError)
+    assert isinstance(hub.closed, HubClosedError)
+    with pytest.raises(HubClosedError, match="CancelledError"):
+        await hub.wait(run_id, "step")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "2 waits" in caplog.text
+
+
+async def test_a_timeout_while_the_hub_is_away(
+    database: str, store: AsyncFlowSignalStore, connection: psycopg.AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the waiter still waits is not known then, and the wait does not say so."""
+    monkeypatch.setattr("flow_signal._hub.GRACE_SECONDS", 0.1)
+    first = True
+
+    async def connect() -> psycopg.AsyncConnection[Any]:
+        nonlocal first
+        if first:
+            first = False
+            return await psycopg.AsyncConnection.connect(database, application_name="flow-signal hub")
+        raise psycopg.OperationalError("no route")
 
     async with AsyncWaitHub(connect) as hub:
         run_id = uuid4()
         await store.register_waiter(run_id, "step", "approved")
-        tasks = [await start_wait(hub, store, run_id) for _ in range(2)]
-        errors.append(KeyError("password"))
+        task = await start_wait(hub, store, run_id, timeout=0.5)
         await kill_hubs(connection)
-        for task in tasks:
-            with pytest.raises(HubClosedError, match="password") as ended:
-                await task
-            assert ended.value.__cause__ is errors[0]
-        with pytest.raises(HubClosedError, match="password") as ended:
-            await hub.wait(run_id, "step")
-        assert ended.value.__cause__ is errors[0]
+        with pytest.raises(TimeoutError, match="is not known: the database did not answer"):
+            await task
+        assert not hub._waits
+        assert not hub._leaving
+
+
+async def test_closing_over_a_link_that_was_cut(database: str, store: AsyncFlowSignalStore) -> None:
+    """The hub is looking, in vain; psycopg would cancel the query, by another connection."""
+    with link_to(database) as link:
+        async with AsyncWaitHub(link.conninfo, look_interval=0.01, answer_within=3600) as hub:
+            run_id = uuid4()
+            await store.register_waiter(run_id, "step", "approved")
+            task = await start_wait(hub, store, run_id)
+            link.cut(for_good=True)
+            await asyncio.to_thread(link.swallowed.wait)
+            accepted = link.connections
+        with pytest.raises(HubClosedError, match="was closed"):
+            await task
+        assert link.connections == accepted
 
 
 async def test_closing_while_the_hub_is_away(

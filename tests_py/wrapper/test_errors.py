@@ -76,9 +76,6 @@ async def test_a_payload_is_too_large(store: AsyncFlowSignalStore) -> None:
 @pytest.mark.parametrize(
     ("error", "method", "args", "kwargs", "named"),
     [
-        (errors.NullValueNotAllowed, "get_waiter", (None, "step"), {}, "run id"),
-        (errors.NullValueNotAllowed, "remove_waiter", (uuid4(), None), {}, "step key"),
-        (errors.NullValueNotAllowed, "register_waiter", (uuid4(), "step", None), {}, "signal name"),
         (errors.InvalidParameterValue, "register_waiter", (uuid4(), "step", "\u00a0"), {}, "signal name"),
         (errors.InvalidParameterValue, "register_waiter", (uuid4(), "x" * 257, "approved"), {}, "step key"),
         (errors.InvalidParameterValue, "register_waiter", (uuid4(), "s", "n"), {"wake_channel": "é" * 32}, "channel"),

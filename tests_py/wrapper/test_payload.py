@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from flow_signal import AsyncFlowSignalStore, FlowSignalWaiter, PayloadTooLargeError, WaiterState
+from flow_signal import AsyncFlowSignalStore, FlowSignalWaiter, NewSignal, PayloadTooLargeError, WaiterState
 
 MIB = 1024 * 1024
 
@@ -130,3 +130,36 @@ async def test_what_python_cannot_write_is_refused_before_anything_is_sent(
     waiter = await store.get_waiter(run_id, "step")
     assert waiter is not None
     assert waiter.state is WaiterState.WAITING
+
+
+DEEP: list[object] = []
+for _ in range(200_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("payload", "options"),
+    [
+        ({"secret": {1, 2}}, {}),
+        ({"secret": b"secret"}, {}),
+        ({("secret",): 1}, {}),
+        ([float("nan"), "secret"], {}),
+        (["secret", "\ud800"], {}),
+        (["secret", DEEP], {}),
+        (["secret", 10**5000], {}),
+        (..., {"payload_json": "secret \ud800"}),
+        (..., {"payload_json": b"secret \xff"}),
+    ],
+)
+async def test_no_error_has_the_payload(store: AsyncFlowSignalStore, payload: object, options: dict[str, Any]) -> None:
+    """Neither in its text and repr nor in what it was raised from; errors end up in logs."""
+    args = () if payload is ... else (payload,)
+    for call in (
+        lambda: store.deliver_signal(uuid4(), "approved", *args, **options),
+        lambda: store.broadcast_signal("approved", *args, **options),
+        lambda: store.deliver_signals([NewSignal(uuid4(), "approved", *args, **options)]),
+    ):
+        with pytest.raises((TypeError, ValueError), match="payload") as refused:
+            await call()
+        assert "secret" not in f"{refused.value!r} {refused.value} {getattr(refused.value, '__notes__', '')}"
+        assert refused.value.__context__ is None

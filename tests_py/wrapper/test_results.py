@@ -21,6 +21,8 @@ from flow_signal import (
     SignalDeliveryResult,
     SignalDeliveryStatus,
     SignalStats,
+    UnreadablePayloadError,
+    WaiterExpiredError,
     WaiterState,
 )
 
@@ -106,3 +108,33 @@ def test_two_readers_of_a_payload_do_not_share_it(value: FlowSignalWaiter | Buff
 
 def test_a_signal_without_a_payload_is_not_one_with_null() -> None:
     assert NewSignal(UUID(int=1), "approved") != NewSignal(UUID(int=1), "approved", None)
+
+
+def test_the_repr_has_no_payload() -> None:
+    """Nor have the texts of errors that hold a waiter: both end up in logs."""
+    secret = NewSignal(UUID(int=1), "approved", {"by": ["finance"]}, delivery_id="id")
+    as_json = NewSignal(UUID(int=1), "approved", payload_json='{"by": ["finance"]}')
+    for value in (WAITER, BUFFERED, secret, as_json, WaiterExpiredError(WAITER), [WAITER], {1: secret}):
+        assert "finance" not in f"{value!r} {value}"
+    assert "payload" not in repr(WAITER)
+    assert "step_key='step'" in repr(WAITER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000 + "]" * 200_000,
+        "7" * 5_000,
+        '{"finance": ' + "7" * 5_000 + "}",
+    ],
+)
+@pytest.mark.parametrize("value", [WAITER, BUFFERED])
+def test_a_payload_that_python_cannot_read(value: FlowSignalWaiter | BufferedSignal, text: str) -> None:
+    unreadable = replace(value, payload_json=text)
+    with pytest.raises(UnreadablePayloadError, match="payload_json has its text") as refused:
+        _ = unreadable.payload
+    assert isinstance(refused.value, ValueError)
+    assert len(str(refused.value)) < 300
+    assert refused.value.__context__ is None
+    assert unreadable.payload_json == text
+    assert type(pickle.loads(pickle.dumps(refused.value))) is UnreadablePayloadError

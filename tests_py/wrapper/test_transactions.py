@@ -138,16 +138,6 @@ async def test_pipeline_mode(client: Client) -> None:
             await store.get_waiter(run_id, " ")
 
 
-def test_what_is_neither_connection_nor_pool_is_refused(database: str) -> None:
-    with psycopg.connect(database) as connection:
-        with pytest.raises(TypeError, match="AsyncConnection or a pool"):
-            AsyncFlowSignalStore(connection)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="got Cursor"):
-            FlowSignalStore(connection.cursor())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="got str"):
-        FlowSignalStore(database)  # type: ignore[arg-type]
-
-
 def mypy_accepts_the_pools_of_psycopg(
     pool: psycopg_pool.ConnectionPool, async_pool: psycopg_pool.AsyncNullConnectionPool
 ) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
+from psycopg.sql import SQL
 
 from flow_signal import (
     AsyncFlowSignalStore,
@@ -179,14 +180,104 @@ async def test_a_connection_stays_as_it_was(client: Client, autocommit: bool) ->
     assert await client.rows(connection, "SELECT pg_listening_channels()") == []
 
 
-async def test_a_transaction_cannot_listen(client: Client) -> None:
+@CHANNELS
+async def test_a_transaction_cannot_wait(client: Client, channel: str | None) -> None:
+    """It would keep its own registration from the sender, which waits for its end."""
+    run_id = uuid4()
     connection = await client.connect()
     store = client.store(connection)
-    await store.version()
-    with pytest.raises(psycopg.ProgrammingError, match="outside a transaction"):
-        await store.wait(uuid4(), "step", wake_channel="worker 1")
-    with pytest.raises(WaiterNotFoundError):
-        await store.wait(uuid4(), "step")
+    await store.register_waiter(run_id, "step", "approved")
+    with pytest.raises(psycopg.ProgrammingError, match="needs a connection outside a transaction: commit first"):
+        await store.wait(run_id, "step", wake_channel=channel, timeout=PATIENCE_SECONDS)
+    assert connection.info.transaction_status == TransactionStatus.INTRANS
+    await connection.commit()
+    await store.deliver_signal(run_id, "approved", 1)
+    with pytest.raises(psycopg.ProgrammingError, match="commit first"):
+        await store.wait(run_id, "step", wake_channel=channel)
+    await connection.commit()
+    for _ in range(2):  # the first one leaves no transaction behind
+        assert (await store.wait(run_id, "step")).payload == 1
+
+
+@CHANNELS
+async def test_a_failed_transaction_cannot_wait_either(client: Client, channel: str | None) -> None:
+    connection = await client.connect()
+    store = client.store(connection)
+    with pytest.raises(psycopg.errors.InvalidParameterValue):
+        await store.get_waiter(uuid4(), " ")
+    with pytest.raises(psycopg.ProgrammingError, match="commit first"):
+        await store.wait(uuid4(), "step", wake_channel=channel)
+
+
+@one_session
+@CHANNELS
+async def test_a_closed_connection_is_told_as_such(client: Client, channel: str | None) -> None:
+    connection = await client.connect()
+    await connection.close()
+    with pytest.raises(psycopg.OperationalError, match="closed"):
+        await client.store(connection).wait(uuid4(), "step", wake_channel=channel)
+
+
+@one_session
+@pytest.mark.parametrize("is_pooled", [True, False])
+@pytest.mark.parametrize(
+    ("channel", "named"),
+    [
+        ("", "it has 0 bytes"),
+        (" \t", "it has 2 bytes"),
+        ("é" * 32, "it has 64 bytes"),
+        ("nul\x00", "is not a channel name"),
+        ("euro €", "encode"),
+    ],
+)
+async def test_a_channel_that_cannot_be_listened_to(client: Client, is_pooled: bool, channel: str, named: str) -> None:
+    """The connection stays as it was."""
+    lender: Any
+    if is_pooled:
+        lender = await client.pool(min_size=1, max_size=1, kwargs={"client_encoding": "LATIN1"})
+    else:
+        lender = await client.connect(client_encoding="LATIN1")
+    with pytest.raises(ValueError, match=named) as refused:
+        await client.store(lender).wait(uuid4(), "step", wake_channel=channel)
+    assert not isinstance(refused.value, psycopg.Error)
+    connection = await lender.getconn() if is_pooled else lender
+    if is_pooled and not client.is_async:
+        connection = Coroutines(connection)
+    assert connection.autocommit is False
+    assert connection.isolation_level is None
+    assert connection.info.transaction_status == TransactionStatus.IDLE
+    if is_pooled:
+        await lender.putconn(getattr(connection, "target", connection))
+
+
+@one_session
+async def test_a_listening_connection_that_cannot_be_restored_is_closed(
+    client: Client, then: Then, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivered waiter is returned all the same."""
+    run_id = uuid4()
+    connection = await client.connect()
+    store = client.store(connection)
+    await store.register_waiter(run_id, "step", "approved")
+    await connection.commit()
+    await store.deliver_signal(run_id, "approved", 1)
+    await connection.commit()
+    module = "flow_signal._async_store" if client.is_async else "flow_signal._sync_store"
+    monkeypatch.setattr(f"{module}.unlisten", lambda channel: SQL("UNLISTEN nonsense nonsense"))
+    assert (await store.wait(run_id, "step", wake_channel="worker 1")).payload == 1
+    assert connection.closed
+
+
+@one_session
+async def test_any_isolation_level_will_do_while_listening(client: Client) -> None:
+    run_id = uuid4()
+    connection = await client.connect()
+    await connection.set_isolation_level(psycopg.IsolationLevel.SERIALIZABLE)
+    others = client.store(await client.connect(autocommit=True))
+    await others.register_waiter(run_id, "step", "approved", expires_at=datetime.now(timezone.utc))
+    with pytest.raises(WaiterExpiredError):
+        await client.store(connection).wait(run_id, "step", wake_channel="worker 1")
+    assert connection.isolation_level == psycopg.IsolationLevel.SERIALIZABLE
 
 
 async def test_the_end_of_a_wait_can_be_pickled(store: AsyncFlowSignalStore) -> None:

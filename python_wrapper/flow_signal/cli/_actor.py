@@ -75,7 +75,7 @@ def _perform(connection: Connection, call: str, **arguments: Any) -> dict[str, A
 
 
 def _register(
-    connection: Connection, run_id: str, step_key: str, signal_name: str, expires_in: float | None = None, **more: str
+    connection: Connection, run_id: str, step_key: str, signal_name: str, expires_in: float | None = None, **more: Any
 ) -> FlowSignalWaiter:
     expires_at = None if expires_in is None else later(connection, timedelta(seconds=expires_in))
     return FlowSignalStore(connection).register_waiter(
@@ -84,7 +84,7 @@ def _register(
 
 
 def _deliver(
-    connection: Connection, run_id: str, signal_name: str, buffer_for: float | None = None, **more: str
+    connection: Connection, run_id: str, signal_name: str, buffer_for: float | None = None, **more: Any
 ) -> SignalDeliveryResult:
     buffer_until = None if buffer_for is None else later(connection, timedelta(seconds=buffer_for))
     return FlowSignalStore(connection).deliver_signal(UUID(run_id), signal_name, buffer_until=buffer_until, **more)

@@ -35,7 +35,7 @@ END
 import uuid, psycopg
 from flow_signal import FlowSignalStore
 store = FlowSignalStore(psycopg.connect('$DSN'))
-print(store.get_waiter(uuid.UUID('$RUN'), 'confirm'))
+print(store.get_waiter(uuid.UUID('$RUN'), 'confirm').payload)
 END
 """
 
