@@ -1,6 +1,6 @@
 -- await_waiter returns a waiter when it no longer waits, at the latest after p_max_wait.
 BEGIN;
-SELECT plan(19);
+SELECT plan(34);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_engine;
 
@@ -66,19 +66,19 @@ FROM (
     VALUES
     (
         'await_waiter(NULL, ''s'')',
-        E'22004 run id is null\nthis call needs a value there\npass a run id'
+        pg_temp.is_null('run id')
     ),
     (
         'await_waiter(md5(''run'')::uuid, NULL)',
-        E'22004 step key is null\nthis call needs a value there\npass a step key'
+        pg_temp.is_null('step key')
     ),
     (
         'await_waiter(md5(''run'')::uuid, '''')',
-        E'22023 step key "" is blank\nit is empty or only white space\ngive the step key a name'
+        pg_temp.is_blank('step key', '')
     ),
     (
         'await_waiter(md5(''run'')::uuid, ''s'', NULL)',
-        E'22004 wait is null\nthis call needs a value there\npass a wait'
+        pg_temp.is_null('wait')
     ),
     (
         'await_waiter(md5(''run'')::uuid, ''s'', ''301 s'')',
@@ -89,6 +89,39 @@ FROM (
         pg_temp.out_of_range('wait -00:00:00.000001', '0 to 5 minutes')
     )
 ) AS r (call, refusal);
+-- A wait is judged as it is applied: what looks short may add up to days, or end in the past.
+SELECT is(
+    pg_temp.refusal(format('await_waiter(%L, %L, %L)', md5('run')::uuid, 'waits', w.wait)),
+    pg_temp.out_of_range(format('wait %s', w.wait), '0 to 5 minutes'), format('a wait of %s', w.wait)
+)
+FROM (
+    VALUES
+    (interval '12 mon -360 days'), ('1 mon -25 days'), ('-12 mon 360 days'), ('00:05:00.000001'),
+    ('178000000 years'), ('-178000000 years')
+) AS w (wait);
+SELECT is(
+    w.state, 'delivered', 'a wait of 1 day -24 hours is none'
+)
+FROM flow_signal_v1.await_waiter(
+    p_run_id => md5('run')::uuid, p_step_key => 'gets', p_max_wait => '1 day -24 hours'
+) AS w;
 
-SELECT finish();
+-- It changes nothing, whatever it finds.
+SELECT is(
+    pg_temp.rows_written(format('await_waiter(%L, %L)', md5('run')::uuid, s.step_key)), 0::bigint,
+    format('%s: writes nothing', s.step_key)
+)
+FROM (VALUES ('gets'), ('late'), ('soon'), ('nobody')) AS s (step_key);
+RESET ROLE;
+SET LOCAL transaction_read_only = on;
+SET LOCAL ROLE flow_signal_reader;
+SELECT is(
+    pg_temp.await(a.step_key, '10 milliseconds'), a.result,
+    format('%s: in a read-only transaction', a.step_key)
+)
+FROM (
+    VALUES ('gets', 'delivered {"a": 1}'), ('late', 'expired'), ('waits', 'waiting'), ('nobody', NULL)
+) AS a (step_key, result);
+
+SELECT * FROM finish();
 ROLLBACK;

@@ -1,4 +1,4 @@
--- broadcast_signal reaches everybody who waits for that name, in every run, and nobody else.
+-- broadcast_signal reaches all live waiters of that name, in every run, and no others.
 BEGIN;
 SELECT plan(64);
 \ir ../helpers.psql
@@ -30,15 +30,15 @@ FROM flow_signal_v1.broadcast_signal(
 ) WITH ORDINALITY AS d (status, run_id, step_key, delivered_at, replayed, n)
 $function$;
 
--- Nobody waits.
+-- No waiter.
 
-SELECT is(pg_temp.broadcast(), NULL, 'there is nobody at all: no row');
+SELECT is(pg_temp.broadcast(), NULL, 'there is no waiter at all: no row');
 SELECT is(
     pg_temp.rows_written($$broadcast_signal(p_signal_name => 'go')$$), 0::bigint,
     'nothing is written'
 );
 
--- Lines of every kind, and others: overdue by the clock; for names that are alike; buffered.
+-- FIFOs of every kind, and others: overdue by the clock; for names that are alike; buffered.
 
 DO $$ BEGIN PERFORM pg_temp.make_lines(c.copy) FROM (VALUES ('a'), ('b')) AS c (copy); END $$;
 SELECT is(
@@ -49,7 +49,7 @@ SELECT is(
         ARRAY['GO', 'GO', 'go ', 'stop', 'gö', 'go', 'go', 'go', 'go']
     ),
     '{waiting, waiting, waiting, waiting, waiting, waiting, waiting, expired, waiting}',
-    'others who wait, and one who is late by the clock'
+    'other waiters, and one that is late by the clock'
 );
 SELECT is(
     pg_temp.buffer('early', '1', 'id') || pg_temp.buffer('other', '1', 'id'), 'bufferedbuffered',
@@ -80,15 +80,16 @@ CROSS JOIN LATERAL flow_signal_v1.broadcast_signal(
 ) WITH ORDINALITY AS d (status, run_id, step_key, delivered_at, replayed, n);
 RESET ROLE;
 SELECT results_eq(
-    $$SELECT s.status, s.run_id, s.step_key COLLATE "C", s.replayed FROM sent AS s ORDER BY s.n$$,
+    $$SELECT s.status, s.run_id, s.step_key COLLATE "C", s.replayed
+    FROM sent AS s ORDER BY s.run_id, s.step_key COLLATE "C"$$,
     $$SELECT 'delivered'::text, l.run_id, l.step_key COLLATE "C", false
     FROM live AS l ORDER BY l.run_id, l.step_key COLLATE "C"$$,
-    'every live waiter gets it, also behind others; in the order of (run_id, step_key)'
+    'every live waiter gets it, whatever is older'
 );
 SELECT cmp_ok(count(*), '>=', 40::bigint, 'they are many') FROM live AS l;
 SELECT results_eq(
     $$SELECT o.* FROM others AS o ORDER BY 1, 2$$, $$SELECT b.* FROM before AS b ORDER BY 1, 2$$,
-    'who has another name, is late or has a payload is left alone; so are buffered signals'
+    'waiters of another name, late or delivered ones are left alone; so are buffered signals'
 );
 SET LOCAL ROLE flow_signal_engine;
 SELECT is_empty(
@@ -106,10 +107,10 @@ SELECT ok(
 )
 FROM sent AS s;
 CREATE TEMP TABLE contents ON COMMIT DROP AS SELECT pg_temp.contents() AS contents;
-SELECT is(pg_temp.broadcast('2'), NULL, 'a second broadcast finds nobody');
+SELECT is(pg_temp.broadcast('2'), NULL, 'a second broadcast finds none');
 SELECT is(pg_temp.contents(), c.contents, 'and changes nothing') FROM contents AS c;
 
--- Each line goes on as after single signals.
+-- Each FIFO goes on as after single signals.
 
 SELECT is(
     string_agg(concat_ws(', ', r.kind, r.have), E'\n')
@@ -129,12 +130,12 @@ SELECT is(
     pg_temp.register('a overdue', 'a', 'tomorrow'), 'waiting', 'one that was late is live again'
 );
 SELECT is(
-    pg_temp.deliver('a three', '4') || pg_temp.deliver('a no head', '4'),
+    pg_temp.deliver('a three', '4') || pg_temp.deliver('a oldest removed', '4'),
     'delivered newdelivered new', 'two of them get a signal'
 );
 SELECT set_eq(
     $$SELECT d.run_id, d.step_key FROM flow_signal_v1.broadcast_signal(p_signal_name => 'go') AS d$$,
-    $$SELECT md5('a ' || k.kind)::uuid, 'new' FROM kinds AS k WHERE k.kind NOT IN ('three', 'no head')
+    $$SELECT md5('a ' || k.kind)::uuid, 'new' FROM kinds AS k WHERE k.kind NOT IN ('three', 'oldest removed')
     UNION ALL
     SELECT md5('a overdue')::uuid, 'a'$$,
     'the others and that one get the next broadcast'
@@ -151,7 +152,7 @@ SELECT is(
 -- Names are compared as they are, and a broadcast is remembered under no id.
 
 SELECT is(
-    pg_temp.broadcast('5', n.name), n.outcome, format('to those who wait for "%s"', n.name)
+    pg_temp.broadcast('5', n.name), n.outcome, format('to the waiters of "%s"', n.name)
 )
 FROM (
     VALUES
@@ -171,7 +172,7 @@ SELECT is(
     'delivered 1buffered (replayed)', 'what was kept is still there'
 );
 
--- The payload, byte for byte: to a head and to one behind it.
+-- The payload, byte for byte, to each of two.
 
 CREATE TEMP TABLE payloads ON COMMIT DROP AS
 SELECT row_number() OVER () AS n, p.payload_json
@@ -207,13 +208,7 @@ SELECT is(
 SELECT is_empty(
     $$SELECT * FROM flow_signal_v1.claim_waiters(p_queue => 'q')$$, 'whose wait is not over'
 );
-SELECT is(
-    pg_temp.broadcast('7'),
-    CASE WHEN md5('queue 1')::uuid < md5('queue 2')::uuid
-        THEN '{delivered a, delivered b, delivered c, delivered a, delivered b}'::text []
-        ELSE '{delivered a, delivered b, delivered a, delivered b, delivered c}'
-    END, 'are sent to'
-);
+SELECT is(cardinality(pg_temp.broadcast('7')), 5, 'are sent to');
 SELECT set_eq(
     $$SELECT c.run_id, c.step_key, c.payload_json::text
     FROM flow_signal_v1.claim_waiters(p_queue => 'q') AS c$$,
@@ -232,7 +227,7 @@ SELECT is(
     || pg_temp.register_all('{wake, wake 3}', '{c, b}', p_wake_channel => 'd')
     || pg_temp.register_all('{wake, wake 4}', '{late, late}', '{2001-01-01, 2001-01-01}', p_wake_channel => 'c'),
     '{waiting, waiting, waiting, waiting, waiting, waiting, waiting, expired, expired}',
-    'who wants to be woken'
+    'waiters with a wake channel, and others'
 );
 SELECT is(cardinality(pg_temp.broadcast()), 7, 'they get a signal');
 SELECT set_eq(
@@ -243,13 +238,13 @@ SELECT set_eq(
         ('c', 'wake', 'a'), ('c', 'wake', 'b'), ('d', 'wake', 'c'), ('c', 'wake 2', 'a'),
         ('d', 'wake 3', 'b')
     ) AS w (channel, run, step_key)$$,
-    'who has a wake channel is notified'
+    'those with a wake channel are notified'
 );
 SELECT is((SELECT count(*) FROM notified), 5::bigint, 'once each');
 
 -- What is refused.
 
-SELECT is(pg_temp.register('refused', 's'), 'waiting', 'one who waits');
+SELECT is(pg_temp.register('refused', 's'), 'waiting', 'a waiter');
 SELECT is(
     pg_temp.refusal(format(
         'broadcast_signal(p_signal_name => %L, p_payload_json => %L)', c.signal_name, c.payload_json
@@ -259,36 +254,33 @@ SELECT is(
 FROM (
     SELECT
         NULL, '1',
-        E'22004 signal name is null\nthis call needs a value there\npass a signal name'
+        pg_temp.is_null('signal name')
     UNION ALL
     SELECT
         b.name, 'x',
-        format(
-            E'22023 signal name "%s" is blank\nit is empty or only white space\n'
-            'give the signal name a name',
-            b.name
-        )
+        pg_temp.is_blank('signal name', pg_temp.cleaned(b.name))
     FROM (VALUES (''), (' '), (E' \t\r\n\f\u000b '), (E'\u00a0\u3000')) AS b (name)
     UNION ALL
     SELECT
         n.name, '1',
-        format(
-            E'22023 signal name "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
-            'shorten it, or send a hash of it',
-            left(n.name, 40)
-        )
+        pg_temp.is_too_long('signal name', left(n.name, 40))
     FROM (VALUES (repeat('x', 257)), (repeat('🙂', 257)), (repeat(' ', 257))) AS n (name)
     UNION ALL
     SELECT
         'go', j.payload_json,
-        format(
-            E'22P02 payload "%s" is not valid JSON\n%s\n'
-            'send JSON text: a string needs double quotes, no payload is NULL',
-            left(j.payload_json, 40), pg_temp.json_error(j.payload_json)
-        )
+        pg_temp.not_json('payload', j.payload_json, j.at)
     FROM (
-        VALUES (''), (' '), ('approved'), ('{a: 1}'), ('1 2'), ('NULL'), (repeat('x', 1048576))
-    ) AS j (payload_json)
+        VALUES ('', 'line 1, before character 1'), (' ', 'line 1, before character 2'),
+        ('approved', 'line 1, before character 9'), ('{a: 1}', 'line 1, before character 3'),
+        ('1 2', 'line 1, before character 4'), ('NULL', 'line 1, before character 5'),
+        (repeat('x', 1048576), 'line 1')
+    ) AS j (payload_json, at)
+    UNION ALL
+    SELECT
+        'go', repeat('[', 500000),
+        E'54001 payload is nested too deeply\n'
+        '500000 characters; this server cannot parse so many nested arrays or objects\n'
+        'send the inner part as a JSON string'
     UNION ALL
     SELECT
         'go', p.payload_json,
@@ -303,14 +295,21 @@ FROM (
 ) AS c (signal_name, payload_json, refusal);
 SELECT is(pg_temp.broadcast('1'), '{delivered s}', 'it still waits');
 
+-- Who may.
+
+SET LOCAL ROLE flow_signal_sender;
+SELECT throws_ok(
+    $$SELECT flow_signal_v1.broadcast_signal('go')$$, '42501',
+    'permission denied for function broadcast_signal', 'a sender may not broadcast'
+);
+
 -- And of all that was done in this file:
 
 RESET ROLE;
-SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
 SELECT is_empty(
     $$SELECT w.step_key, w.due_at
     FROM flow_signal.flow_signal_waiters AS w WHERE w.queue IS NULL AND w.due_at IS NOT NULL$$,
-    'who has no queue is never due'
+    'a waiter without a queue is never due'
 );
 
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
--- claim_waiters hands out the waits of a queue that are over, once a lease, oldest due first.
+-- claim_waiters hands out the settled and overdue waiters of a queue, once a lease, oldest due first.
 BEGIN;
-SELECT plan(52);
+SELECT plan(72);
 \ir ../helpers.psql
 
 SELECT is(
@@ -11,7 +11,7 @@ SELECT is(
 );
 SELECT is(
     pg_get_function_result('flow_signal_v1.claim_waiters'::regproc),
-    'SETOF flow_signal_v1.waiter',
+    'SETOF flow_signal_v1.claimed_waiter',
     'the result'
 );
 
@@ -36,7 +36,10 @@ LANGUAGE sql
 AS $function$
 SELECT coalesce(string_agg(concat_ws(' ', w.step_key, w.state, w.payload_json), ', ' ORDER BY w.n), '')
 FROM flow_signal_v1.claim_waiters(p_queue => p_queue, p_limit => p_limit, p_lease => p_lease)
-WITH ORDINALITY AS w (run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json, n)
+WITH ORDINALITY AS w (
+    run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json, claim_id,
+    attempt, n
+)
 $function$;
 
 -- Leases of the queue end now.
@@ -46,13 +49,13 @@ LANGUAGE sql
 SECURITY DEFINER
 AS $function$
 UPDATE flow_signal.flow_signal_waiters SET due_at = clock_timestamp()
-WHERE queue = p_queue AND (delivered_at IS NOT NULL OR expired_at IS NOT NULL);
+WHERE queue = p_queue AND status <> 'waiting';
 SELECT true
 $function$;
 
 SET LOCAL ROLE flow_signal_engine;
 
--- who is handed out
+-- what is handed out
 SELECT is(pg_temp.claim('nobody'), '', 'an empty queue gives nothing');
 SELECT is(pg_temp.queued('q', 'waits'), 'waiting', 'a waiter without a deadline');
 SELECT
@@ -123,7 +126,7 @@ SELECT is(
 );
 
 -- settled for good
-SELECT is(pg_temp.queued('settle', 'head', clock_timestamp()), 'expired', 'an overdue head');
+SELECT is(pg_temp.queued('settle', 'head', clock_timestamp()), 'expired', 'an overdue waiter');
 SELECT is(
     (
         SELECT w.state FROM flow_signal_v1.register_waiter(
@@ -131,7 +134,7 @@ SELECT is(
             p_expires_at => clock_timestamp(), p_queue => 'settle'
         ) AS w
     ),
-    'expired', 'an overdue waiter behind it'
+    'expired', 'another one behind it'
 );
 SELECT
     is(
@@ -173,6 +176,43 @@ SELECT
 SELECT is(pg_temp.queued('early', 'early'), 'delivered', 'its waiter takes it');
 SELECT is(pg_temp.claim('early'), 'early delivered "early"', 'and is due');
 
+-- the claim: an id for each call, the number of the attempt for each waiter
+CREATE FUNCTION pg_temp.claim_to(p_table text, p_limit integer)
+RETURNS void
+LANGUAGE plpgsql
+AS $function$
+BEGIN
+    EXECUTE format(
+        'CREATE TEMP TABLE %I ON COMMIT DROP AS
+        SELECT * FROM flow_signal_v1.claim_waiters(''claims'', %s, ''1 microsecond'')',
+        p_table, p_limit
+    );
+END
+$function$;
+SELECT is(pg_temp.queued('claims', 'claim ' || n, '2001-01-01'), 'expired', 'an overdue waiter')
+FROM generate_series(1, 3) AS n;
+SELECT pg_temp.claim_to('first', 2) AS ignored
+\gset
+SELECT pg_temp.claim_to('second', 10) AS ignored
+\gset
+SELECT is(
+    ROW(count(*), count(DISTINCT f.claim_id), count(f.claim_id), min(f.attempt), max(f.attempt))::text,
+    ROW(2, 1, 2, 1, 1)::text, 'two are claimed, with one id, for the first time'
+)
+FROM first AS f;
+SELECT set_eq(
+    'SELECT s.step_key, s.attempt FROM second AS s',
+    $$SELECT 'claim ' || n, CASE WHEN EXISTS (
+        SELECT FROM first AS f WHERE f.step_key = 'claim ' || n
+    ) THEN 2 ELSE 1 END FROM generate_series(1, 3) AS n$$,
+    'after the lease, all three: two of them for the second time'
+);
+SELECT ok(
+    count(DISTINCT s.claim_id) = 1 AND bool_and(s.claim_id NOT IN (SELECT f.claim_id FROM first AS f)),
+    'with another id'
+)
+FROM second AS s;
+
 -- a waiter can change its queue
 SELECT is(pg_temp.queued('old', 'moves', clock_timestamp()), 'expired', 'an overdue waiter');
 SELECT is(pg_temp.queued('new', 'moves', '2001-01-01'), 'expired', 'moves to another queue');
@@ -181,7 +221,7 @@ SELECT is(pg_temp.claim('new'), 'moves expired', 'but in the new one');
 SELECT
     is(pg_temp.register('run', 'moves', '2001-01-01', 'go moves'), 'expired', 'and out of it');
 SELECT ok(pg_temp.let_leases_end('new'), 'no lease is left');
-SELECT is(pg_temp.claim('new'), '', 'nobody claims it');
+SELECT is(pg_temp.claim('new'), '', 'and is not handed out');
 
 -- what is refused
 SELECT is(
@@ -191,11 +231,11 @@ FROM (
     VALUES
     (
         'claim_waiters(NULL)',
-        E'22004 queue is null\nthis call needs a value there\npass a queue'
+        pg_temp.is_null('queue')
     ),
     (
         'claim_waiters('' '')',
-        E'22023 queue " " is blank\nit is empty or only white space\ngive the queue a name'
+        pg_temp.is_blank('queue', ' ')
     ),
     (
         'claim_waiters(''q'', NULL)',
@@ -220,8 +260,28 @@ FROM (
     (
         'claim_waiters(''q'', 1, ''25 hours'')',
         pg_temp.out_of_range('lease 25:00:00', 'more than 0 to 1 day')
+    ),
+    (
+        'claim_waiters(E''q\n\u001b[1m'' || repeat(''x'', 251))',
+        pg_temp.is_too_long('queue', 'q??[1m' || repeat('x', 34))
     )
 ) AS r (call, refusal);
+-- A lease is judged as it is applied: what looks short may add up to days, or end in the past.
+SELECT is(
+    pg_temp.refusal(format('claim_waiters(%L, 1, %L)', 'q', l.lease)),
+    pg_temp.out_of_range(format('lease %s', l.lease), 'more than 0 to 1 day'),
+    format('a lease of %s', l.lease)
+)
+FROM (
+    VALUES
+    (interval '12 mon -360 days'), ('1 mon -25 days'), ('-12 mon 360 days'), ('1 mon -31 days'),
+    ('-1 microsecond'),
+    ('24:00:00.000001'), ('1 day 1 microsecond'), ('178000000 years'), ('-178000000 years')
+) AS l (lease);
+SELECT is(
+    pg_temp.claim('nobody', 1, l.lease), '', format('a lease of %s is none too long', l.lease)
+)
+FROM (VALUES (interval '1 day'), ('24 hours'), ('2 days -24 hours'), ('1 microsecond')) AS l (lease);
 
 -- who may
 SET LOCAL ROLE flow_signal_reader;
@@ -233,5 +293,5 @@ SELECT
         'a reader may not claim'
     );
 
-SELECT finish();
+SELECT * FROM finish();
 ROLLBACK;

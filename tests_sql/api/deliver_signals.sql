@@ -1,6 +1,6 @@
 -- deliver_signals says of each signal what deliver_signal would, one after another; or nothing.
 BEGIN;
-SELECT plan(160);
+SELECT plan(169);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_sender;
@@ -46,12 +46,12 @@ SELECT is(
         pg_temp.buffer('early', '2', 'id')
     )::text,
     ROW('waiting', 'waiting', 'delivered s', 'expired', 'buffered')::text,
-    'a line for each verdict'
+    'a waiter or signal for each verdict'
 );
 CREATE TEMP TABLE sent ON COMMIT DROP AS
 SELECT d.*, transaction_timestamp() AS began, clock_timestamp() AS now
 FROM flow_signal_v1.deliver_signals(
-    p_run_ids => pg_temp.run_ids('{nobody, has it, late, waits, early, has it, early}'),
+    p_run_ids => pg_temp.run_ids('{none, has it, late, waits, early, has it, early}'),
     p_signal_names => '{go, go, go, go, go, go, go}',
     p_payloads_json => ARRAY['0', '1', '0', '{"a" : 1}', '2', '0', '0'],
     p_delivery_ids => ARRAY[NULL, 'id', 'new', 'new', 'id', NULL, NULL]
@@ -65,7 +65,7 @@ SELECT is(
         FROM sent AS s
     ),
     ARRAY[
-        ROW('not_found', md5('nobody')::uuid, NULL, false, false)::text,
+        ROW('not_found', md5('none')::uuid, NULL, false, false)::text,
         ROW('delivered', md5('has it')::uuid, 's', true, true)::text,
         ROW('expired', md5('late')::uuid, 's', false, false)::text,
         ROW('delivered', md5('waits')::uuid, 's', true, false)::text,
@@ -90,24 +90,24 @@ SELECT is(
 FROM flow_signal_v1.get_waiter(p_run_id => md5('waits')::uuid, p_step_key => 's') AS w;
 SELECT is(
     d::text,
-    ROW('buffered', md5('nobody')::uuid, NULL, NULL, false)::text, 'buffered'
+    ROW('buffered', md5('none')::uuid, NULL, NULL, false)::text, 'buffered'
 )
 FROM flow_signal_v1.deliver_signals(
-    p_run_ids => ARRAY[md5('nobody')::uuid], p_signal_names => '{go}', p_payloads_json => '{3}',
+    p_run_ids => ARRAY[md5('none')::uuid], p_signal_names => '{go}', p_payloads_json => '{3}',
     p_buffer_until => 'tomorrow'
 ) AS d;
 
--- Lines of every kind, four signals for each: in one batch; in one without lines in which
--- somebody older stands behind the head; a batch for each line; and for each signal.
+-- FIFOs of every kind, four signals for each: in one batch; a batch for each FIFO; a batch for
+-- each signal; and single calls.
 
 CREATE TEMP TABLE copies ON COMMIT DROP AS
 SELECT c.copy, c.until
 FROM (
     VALUES
-    ('one batch', NULL), ('nobody older', NULL), ('a batch for each line', NULL),
+    ('one batch', NULL), ('a batch for each FIFO', NULL),
     ('a batch for each signal', NULL), ('single calls', NULL),
     ('one batch, kept until now', clock_timestamp()), ('one batch, kept', 'tomorrow'),
-    ('nobody older, kept', 'tomorrow'), ('single calls, kept', 'tomorrow')
+    ('single calls, kept', 'tomorrow')
 ) AS c (copy, until);
 DO $$ BEGIN PERFORM pg_temp.make_lines(c.copy) FROM copies AS c; END $$;
 CREATE TEMP TABLE signals ON COMMIT DROP AS
@@ -119,13 +119,12 @@ SELECT
         ELSE k.rest
     END AS verdict,
     CASE
-        WHEN c.copy = 'a batch for each line' THEN k.kind
+        WHEN c.copy = 'a batch for each FIFO' THEN k.kind
         WHEN c.copy = 'a batch for each signal' THEN k.kind || s.n
     END AS batch
 FROM copies AS c
 CROSS JOIN kinds AS k
-CROSS JOIN generate_series(1, 4) AS s (n)
-WHERE c.copy NOT LIKE 'nobody older%' OR k.kind NOT LIKE 'older%';
+CROSS JOIN generate_series(1, 4) AS s (n);
 
 CREATE TEMP TABLE verdicts ON COMMIT DROP AS
 SELECT b.copy, v.run, v.n, v.want, v.have
@@ -161,8 +160,7 @@ SELECT is_empty(
     CROSS JOIN kinds AS k
     CROSS JOIN unnest(k.live) WITH ORDINALITY AS l (step_key, n)
     CROSS JOIN pg_temp.get(concat_ws(' ', c.copy, k.kind), l.step_key) AS w (have)
-    WHERE w.have IS DISTINCT FROM 'delivered ' || l.n
-        AND (c.copy NOT LIKE 'nobody older%' OR k.kind NOT LIKE 'older%')$$,
+    WHERE w.have IS DISTINCT FROM 'delivered ' || l.n$$,
     'each waiter has the payload that was meant for it'
 );
 CREATE TEMP TABLE taken ON COMMIT DROP AS
@@ -175,11 +173,11 @@ SELECT is_empty(
     'the next waiters take them, first in, first out'
 );
 
--- Several lines in one batch.
+-- Several FIFOs in one batch.
 
 SELECT is(
     pg_temp.register_all('{x, y, x, z, y, x}', '{a, a, b, a, b, c}'),
-    '{waiting, waiting, waiting, waiting, waiting, waiting}', 'six waiters in three lines'
+    '{waiting, waiting, waiting, waiting, waiting, waiting}', 'six waiters in three FIFOs'
 );
 SELECT is(
     pg_temp.deliver_all('{z, y, x, x, x, y, z, y, x}', '{1, 2, 3, 4, 5, 6, 7, 8, 9}'),
@@ -238,12 +236,6 @@ SELECT is(
     ROW(count(*), count(DISTINCT a.run_id))::text, ROW(50, 50)::text, 'get fifty signals'
 )
 FROM at_once AS a WHERE a.status = 'delivered';
-SELECT is_empty(
-    $$SELECT a.n, a.delivered_at
-    FROM (SELECT *, lag(a.delivered_at) OVER (ORDER BY a.n) AS last FROM at_once AS a) AS a
-    WHERE a.delivered_at <= a.last$$,
-    'one after another, in the order of the input'
-);
 SELECT ok(
     min(a.delivered_at) > max(a.before) AND min(a.delivered_at) > transaction_timestamp()
     AND max(a.delivered_at) < clock_timestamp(),
@@ -259,14 +251,13 @@ SELECT is_empty(
 );
 SELECT is(
     pg_temp.register_all('{seq, seq, seq, seq}', '{a, b, c, d}'),
-    '{waiting, waiting, waiting, waiting}', 'a line of four'
+    '{waiting, waiting, waiting, waiting}', 'a FIFO of four'
 );
 SELECT is(
     ROW(
-        array_agg(d.step_key ORDER BY d.n), array_agg(d.step_key ORDER BY d.delivered_at),
-        count(DISTINCT d.delivered_at)
+        array_agg(d.step_key ORDER BY d.n), min(d.delivered_at) > now(), max(d.delivered_at) < clock_timestamp()
     )::text,
-    ROW('{a,b,c,d}', '{a,b,c,d}', 4)::text, 'gets four signals, one after another'
+    ROW('{a,b,c,d}', true, true)::text, 'gets four signals'
 )
 FROM flow_signal_v1.deliver_signals(
     p_run_ids => pg_temp.run_ids('{seq, seq, seq, seq}'), p_signal_names => '{go, go, go, go}',
@@ -275,7 +266,7 @@ FROM flow_signal_v1.deliver_signals(
 
 SELECT is(
     pg_temp.register_all('{alone 1, alone 2, alone 3}', '{s, s, s}', p_queue => 'alone'),
-    '{waiting, waiting, waiting}', 'three lines of one'
+    '{waiting, waiting, waiting}', 'three FIFOs of one'
 );
 SELECT is(
     pg_temp.rows_written(format(
@@ -337,7 +328,7 @@ SELECT is(
     ),
     '{delivered a, not_found, delivered a (replayed), delivered b, not_found, delivered c, '
     'delivered c (replayed)}',
-    'the same id twice in one batch: within its line a retry, elsewhere another signal'
+    'the same id twice in one batch: within its (run, signal) a retry, elsewhere another signal'
 );
 SELECT is(
     pg_temp.deliver_all(
@@ -346,6 +337,36 @@ SELECT is(
     ),
     '{buffered, buffered, buffered (replayed), buffered (replayed), buffered, buffered}',
     'nor is a retry kept twice'
+);
+SELECT is(
+    ARRAY[
+        pg_temp.register('removed', 'a'), pg_temp.deliver('removed', '1', 'id 1'), pg_temp.remove('removed', 'a'),
+        pg_temp.buffer('removed', '2', 'id 2'), pg_temp.register('removed', 'b'), pg_temp.remove('removed', 'b'),
+        pg_temp.register('removed', 'c')
+    ],
+    '{waiting, delivered a, delivered 1, buffered, delivered 2, delivered 2, waiting}',
+    'two waiters that got their signal are removed, a third waits'
+);
+SELECT is(
+    pg_temp.deliver_all(
+        '{removed, removed, removed, removed}', '{1, 2, 3, 1}', '{id 1, id 2, id 3, id 1}', b.until
+    ),
+    b.verdicts, format('their ids are still known, kept until %s', b.until)
+)
+FROM (
+    VALUES
+    (timestamptz '2001-01-01', ARRAY[
+        'delivered a (replayed)', 'delivered b (replayed)', 'delivered c', 'delivered a (replayed)'
+    ]),
+    ('tomorrow', ARRAY[
+        'delivered a (replayed)', 'delivered b (replayed)', 'delivered c (replayed)', 'delivered a (replayed)'
+    ])
+) AS b (until, verdicts);
+SELECT is(
+    left(pg_temp.refusal(format(
+        'deliver_signals(p_run_ids => %L, p_signal_names => %L, p_payloads_json => %L, '
+        'p_delivery_ids => %L)', pg_temp.run_ids('{all, removed}'), '{go, go}', '{1, 2}', '{id, id 1}'
+    )), 5), 'WS002', 'with another payload they are refused'
 );
 CREATE TEMP TABLE before ON COMMIT DROP AS SELECT pg_temp.contents() AS contents;
 SELECT is(
@@ -387,28 +408,28 @@ SELECT is(
         pg_temp.register('older', 'young'), pg_temp.register('older', 'old'),
         pg_temp.deliver('older', '1', 'id')
     ],
-    '{waiting, waiting, waiting, delivered old}', 'an id that is known behind a live head'
+    '{waiting, waiting, waiting, delivered old}', 'an id that is known, and a younger live waiter'
 );
 SELECT is(
     pg_temp.deliver_all('{older, older ids}', '{1, 1}', '{id, id}'),
     '{delivered old (replayed), not_found}', 'is a retry all the same'
 );
-SELECT is(pg_temp.get('older', 'young'), 'waiting', 'the head waits');
+SELECT is(pg_temp.get('older', 'young'), 'waiting', 'the younger one waits');
 SELECT is(
     pg_temp.deliver_all('{older, older}', '{2, 1}', '{NULL, id}'),
     '{delivered young, delivered old (replayed)}', 'until a signal comes for it'
 );
 SELECT is(
     ARRAY[
-        pg_temp.register('no head', 'a'), pg_temp.register('no head', 'b'),
-        pg_temp.register('no head', 'c'), pg_temp.deliver('no head', '1'),
-        pg_temp.deliver('no head', '2', 'id'), pg_temp.remove('no head', 'a')
+        pg_temp.register('oldest removed', 'a'), pg_temp.register('oldest removed', 'b'),
+        pg_temp.register('oldest removed', 'c'), pg_temp.deliver('oldest removed', '1'),
+        pg_temp.deliver('oldest removed', '2', 'id'), pg_temp.remove('oldest removed', 'a')
     ],
     '{waiting, waiting, waiting, delivered a, delivered b, delivered 1}',
-    'an id that is known in a line without a head'
+    'an id that is known, its waiter not the oldest'
 );
 SELECT is(
-    pg_temp.deliver_all('{no head, no head, no head}', '{2, 3, 2}', '{id, NULL, id}'),
+    pg_temp.deliver_all('{oldest removed, oldest removed, oldest removed}', '{2, 3, 2}', '{id, NULL, id}'),
     '{delivered b (replayed), delivered c, delivered b (replayed)}', 'is a retry, too'
 );
 SELECT is(pg_temp.buffer('dead ids', '1', 'id'), 'buffered', 'a signal is kept');
@@ -441,7 +462,7 @@ SELECT is(
     format(
         E'WS002 delivery id "id" was used with another payload\n'
         'signal "go" of run %s is recorded under it as %s\n'
-        'repeat the payload to the byte, or send a new signal under a new id',
+        'repeat the payload byte for byte, or send a new signal under a new id',
         md5(r.run)::uuid, r.status
     ),
     format('%s %s %s', r.runs, r.payloads, r.ids)
@@ -472,23 +493,23 @@ SELECT is(
     '{waiting, waiting, waiting, waiting, waiting, waiting, waiting}', 'waiters with a queue'
 );
 SELECT is_empty(
-    $$SELECT * FROM flow_signal_v1.claim_waiters(p_queue => 'q')$$, 'whose wait is not over'
+    $$SELECT * FROM flow_signal_v1.claim_waiters(p_queue => 'q')$$, 'that are not due'
 );
 SELECT is(
     pg_temp.deliver_all('{queue 5, queue 3, queue 1, queue 2, queue 1}'),
     '{delivered a, delivered a, delivered a, delivered a, delivered b}', 'four of them are sent to'
 );
 SELECT is(
-    array_agg(ROW(c.run_id, c.step_key)::text ORDER BY c.n),
-    ARRAY[
-        ROW(md5('queue 3')::uuid, 'a')::text, ROW(md5('queue 1')::uuid, 'a')::text,
-        ROW(md5('queue 2')::uuid, 'a')::text, ROW(md5('queue 1')::uuid, 'b')::text
-    ],
-    'claim_waiters hands them out, in the order in which they were sent to'
+    array_agg(ROW(c.run_id, c.step_key)::text ORDER BY c.run_id, c.step_key),
+    (
+        SELECT array_agg(ROW(md5(w.run)::uuid, w.step_key)::text ORDER BY md5(w.run), w.step_key)
+        FROM (
+            VALUES ('queue 3', 'a'), ('queue 1', 'a'), ('queue 2', 'a'), ('queue 1', 'b')
+        ) AS w (run, step_key)
+    ),
+    'claim_waiters hands them out'
 )
-FROM flow_signal_v1.claim_waiters(p_queue => 'q') WITH ORDINALITY AS c (
-    run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json, n
-);
+FROM flow_signal_v1.claim_waiters(p_queue => 'q') AS c;
 
 RESET ROLE;
 \ir ../notified.psql
@@ -497,7 +518,7 @@ SELECT is(
     pg_temp.register_all('{wake, wake, wake 2}', '{a, b, a}', p_wake_channel => 'c')
     || pg_temp.register_all('{wake 2, wake 3}', '{b, a}')
     || pg_temp.register_all('{wake, wake 3}', '{c, b}', p_wake_channel => 'd'),
-    '{waiting, waiting, waiting, waiting, waiting, waiting, waiting}', 'who wants to be woken'
+    '{waiting, waiting, waiting, waiting, waiting, waiting, waiting}', 'waiters with a wake channel, and others'
 );
 SELECT is(
     pg_temp.deliver_all(
@@ -520,7 +541,7 @@ FROM notified AS n;
 
 SELECT is(
     pg_temp.register_all('{refused 1, refused 2, refused 3, refused 4}', '{s, s, s, s}'),
-    '{waiting, waiting, waiting, waiting}', 'live waiters, whom no refused signal reaches'
+    '{waiting, waiting, waiting, waiting}', 'live waiters, which no refused signal reaches'
 );
 -- In the order in which those of one element are named.
 CREATE TEMP TABLE bads ON COMMIT DROP AS
@@ -528,35 +549,26 @@ SELECT row_number() OVER () AS number, b.*
 FROM (
     VALUES
     (
-        'no run id', 'run id', NULL,
-        E'22004 run id %1$s is null\nthis call needs a value there\npass a run id %1$s'
+        'no run id', 'run id', NULL, pg_temp.is_null('run id %1$s')
     ),
     (
-        'no signal name', 'signal name', NULL,
-        E'22004 signal name %1$s is null\nthis call needs a value there\n'
-        'pass a signal name %1$s'
+        'no signal name', 'signal name', NULL, pg_temp.is_null('signal name %1$s')
     ),
     (
         'blank signal name', 'signal name', E' \u3000\n',
-        E'22023 signal name %1$s " \u3000\n" is blank\nit is empty or only white space\n'
-        'give the signal name %1$s a name'
+        pg_temp.is_blank('signal name %1$s', E' \u3000?')
     ),
     (
         'long signal name', 'signal name', repeat('🙂', 257),
-        E'22023 signal name %1$s "' || repeat('🙂', 40)
-        || E'..." is too long\nit has 257 characters, at most 256 are kept\n'
-        'shorten it, or send a hash of it'
+        pg_temp.is_too_long('signal name %1$s', repeat('🙂', 40))
     ),
     (
         'blank delivery id', 'delivery id', '',
-        E'22023 delivery id %1$s "" is blank\nit is empty or only white space\n'
-        'give the delivery id %1$s a name'
+        pg_temp.is_blank('delivery id %1$s', '')
     ),
     (
         'long delivery id', 'delivery id', repeat('x', 257),
-        E'22023 delivery id %1$s "' || repeat('x', 40)
-        || E'..." is too long\nit has 257 characters, at most 256 are kept\n'
-        'shorten it, or send a hash of it'
+        pg_temp.is_too_long('delivery id %1$s', repeat('x', 40))
     ),
     (
         'large payload', 'payload', '"' || repeat('x', 1048575) || '"',
@@ -565,9 +577,14 @@ FROM (
         'store the data elsewhere and send a reference to it'
     ),
     (
-        'no JSON', 'payload', '[1, 2', E'22P02 payload %1$s "[1, 2" is not valid JSON\n'
-        || pg_temp.json_error('[1, 2')
-        || E'\nsend JSON text: a string needs double quotes, no payload is NULL'
+        'no JSON', 'payload', '[1, 2',
+        pg_temp.not_json('payload %1$s', '[1, 2', 'line 1, before character 6')
+    ),
+    (
+        'deep payload', 'payload', repeat('[', 500000),
+        E'54001 payload %1$s is nested too deeply\n'
+        '500000 characters; this server cannot parse so many nested arrays or objects\n'
+        'send the inner part as a JSON string'
     )
 ) AS b (bad, argument, value, refusal);
 
@@ -628,8 +645,7 @@ SELECT is(
         format('[5:6]=%s', pg_temp.run_ids('{refused 1, refused 2}')), '[0:1]={go, go}',
         '[-3:-2]={1, x}'
     )),
-    E'22P02 payload 2 "x" is not valid JSON\n' || pg_temp.json_error('x')
-    || E'\nsend JSON text: a string needs double quotes, no payload is NULL',
+    pg_temp.not_json('payload 2', 'x', 'line 1, before character 2'),
     'elements are counted from 1, whatever the numbers that they have'
 );
 SELECT is(
@@ -637,18 +653,52 @@ SELECT is(
         'deliver_signals(p_run_ids => %L, p_signal_names => %L, p_payloads_json => %L)',
         pg_temp.run_ids('{refused 1}'), '{go}', ARRAY[j.payload_json]
     )),
-    format(
-        E'22P02 payload 1 "%s" is not valid JSON\n%s\n'
-        'send JSON text: a string needs double quotes, no payload is NULL',
-        left(j.payload_json, 40), pg_temp.json_error(j.payload_json)
-    ),
+    pg_temp.not_json('payload 1', j.payload_json, j.at),
     format('no JSON: %s', to_json(left(j.payload_json, 40)))
 )
 FROM (
     VALUES
-    (''), (' '), ('approved'), ('{a: 1}'), ('1 2'), ('"a'), ('NULL'), (E'"a\nb"'),
-    (repeat('x', 1048576))
-) AS j (payload_json);
+    ('', 'line 1, before character 1'), (' ', 'line 1, before character 2'),
+    ('approved', 'line 1, before character 9'), ('{a: 1}', 'line 1, before character 3'),
+    ('1 2', 'line 1, before character 4'), ('"a', 'line 1, before character 3'),
+    ('NULL', 'line 1, before character 5'), (E'"a\nb"', 'line 1, before character 3'),
+    (E'[1,\n 2 3]', 'line 2, before character 5'), (repeat('x', 1048576), 'line 1')
+) AS j (payload_json, at);
+
+-- The quota of buffered signals, which refuses the batch as a whole.
+
+RESET ROLE;
+UPDATE flow_signal.flow_signal_settings SET max_buffered = 3;
+SET LOCAL ROLE flow_signal_engine;
+SELECT is(
+    pg_temp.register('quota 1', 's') || pg_temp.buffer('quota 2', '1', 'id'), 'waitingbuffered',
+    'a waiter, and one signal of three that may be kept'
+);
+SELECT is(
+    pg_temp.refusal(format(
+        'deliver_signals(p_run_ids => %L, p_signal_names => %L, p_payloads_json => %L, '
+        'p_delivery_ids => %L, p_buffer_until => %L)',
+        pg_temp.run_ids('{quota 1, quota 3, quota 2, quota 2, quota 2, quota 2}'),
+        '{go, go, go, go, go, go}', '{1, 2, 1, 4, 5, 6}', '{a, b, id, d, e, f}', 'tomorrow'
+    )),
+    format(
+        E'WS004 run %s has too many buffered signals "go"\n'
+        '3 signals wait for a waiter, as many as are kept\n'
+        'list_buffered_signals shows them; an engine takes one back with withdraw_signal',
+        md5('quota 2')::uuid
+    ),
+    'one signal too many, and nothing is changed'
+);
+SELECT is(
+    pg_temp.deliver_all(
+        '{quota 1, quota 3, quota 2, quota 2, quota 2}', '{2, 3, 1, 4, 5}', '{a, b, id, d, e}', 'tomorrow'
+    ),
+    '{delivered s, buffered, buffered (replayed), buffered, buffered}',
+    'as many as are kept; the refused batch recorded no id, and a retry does not count'
+);
+SELECT is(
+    pg_temp.deliver_all('{quota 2}'), '{not_found}', 'a signal that is not to be kept is refused truthfully'
+);
 
 -- And the call as a whole.
 
@@ -659,13 +709,11 @@ SELECT is(
 FROM (
     SELECT
         'p_run_ids => NULL, p_signal_names => NULL, p_payloads_json => NULL',
-        E'22004 array of run ids is null\nthis call needs a value there\n'
-        'pass a array of run ids'
+        pg_temp.is_null('array of run ids')
     UNION ALL
     SELECT
         'p_run_ids => ''{}'', p_signal_names => NULL, p_payloads_json => NULL',
-        E'22004 array of signal names is null\nthis call needs a value there\n'
-        'pass a array of signal names'
+        pg_temp.is_null('array of signal names')
     UNION ALL
     SELECT
         format(
@@ -673,7 +721,7 @@ FROM (
             r.run_ids, a.signal_names, a.payloads_json, a.delivery_ids
         ),
         format(
-            E'22023 arrays of %s elements are no batch\n'
+            E'22023 arrays of %s elements are not a batch\n'
             'element n of each array belongs to input n; the most dimensions are %s\n'
             'pass arrays of one dimension and equal length; leave an optional one out',
             a.lengths, a.dimensions
@@ -695,13 +743,13 @@ FROM (
             'p_run_ids => %L, p_signal_names => ''{{go}, {go}}'', p_payloads_json => NULL',
             ARRAY[pg_temp.run_ids('{refused 1}'), pg_temp.run_ids('{refused 2}')]
         ),
-        E'22023 arrays of 2, 2 elements are no batch\n'
+        E'22023 arrays of 2, 2 elements are not a batch\n'
         'element n of each array belongs to input n; the most dimensions are 2\n'
         'pass arrays of one dimension and equal length; leave an optional one out'
     UNION ALL
     SELECT
         'p_run_ids => ''{}'', p_signal_names => ''{go}'', p_payloads_json => NULL',
-        E'22023 arrays of 0, 1 elements are no batch\n'
+        E'22023 arrays of 0, 1 elements are not a batch\n'
         'element n of each array belongs to input n; the most dimensions are 1\n'
         'pass arrays of one dimension and equal length; leave an optional one out'
     UNION ALL
@@ -735,7 +783,7 @@ SELECT is(
     '{delivered s, delivered s, delivered s, delivered s}', 'and no id was recorded'
 );
 
--- The payload, byte for byte: to a head, to the one behind it, and kept.
+-- The payload, byte for byte: to each of two, and kept.
 
 CREATE TEMP TABLE payloads ON COMMIT DROP AS
 SELECT row_number() OVER () AS n, p.payload_json
@@ -786,11 +834,10 @@ SELECT is_empty(
 -- And of all that was done in this file:
 
 RESET ROLE;
-SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
 SELECT is_empty(
     $$SELECT w.step_key, w.due_at
     FROM flow_signal.flow_signal_waiters AS w WHERE w.queue IS NULL AND w.due_at IS NOT NULL$$,
-    'who has no queue is never due'
+    'a waiter without a queue is never due'
 );
 SELECT is_empty(
     $$SELECT w.step_key, w.created_at, w.delivered_at, w.expires_at

@@ -75,8 +75,8 @@ SELECT is(
     pg_temp.get('run', 'waits'), 'expired',
     'is judged by the clock, not by the start of the transaction'
 );
-SELECT is(pg_temp.deliver('run'), 'delivered waits until', 'the next in line gets the signal');
-SELECT is(pg_temp.get('run', 'waits'), 'expired', 'whom the sender passed over is expired');
+SELECT is(pg_temp.deliver('run'), 'delivered waits until', 'the next waiter gets the signal');
+SELECT is(pg_temp.get('run', 'waits'), 'expired', 'the waiter that the sender passed over is expired');
 SELECT is(pg_temp.get('run', 'late'), 'expired', 'as is the other one');
 
 SET LOCAL transaction_read_only = on;
@@ -92,7 +92,7 @@ SELECT is(
     pg_temp.refusal(
         format('get_waiter(p_run_id => %L, p_step_key => %L)', c.run_id, c.step_key)
     ),
-    format(E'22004 %s is null\nthis call needs a value there\npass a %s', c.what, c.what),
+    pg_temp.is_null(c.what),
     format('no %s', c.what)
 )
 FROM (
@@ -102,11 +102,7 @@ SELECT is(
     pg_temp.refusal(
         format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, b.name)
     ),
-    format(
-        E'22023 step key "%s" is blank\nit is empty or only white space\n'
-        'give the step key a name',
-        b.name
-    ),
+    pg_temp.is_blank('step key', pg_temp.cleaned(b.name)),
     format('a blank step key: %s', to_json(b.name))
 )
 FROM (VALUES (''), (' '), (E'\u3000\n')) AS b (name);
@@ -114,11 +110,7 @@ SELECT is(
     pg_temp.refusal(
         format('get_waiter(p_run_id => %L, p_step_key => %L)', md5('run')::uuid, n.name)
     ),
-    format(
-        E'22023 step key "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
-        'shorten it, or send a hash of it',
-        left(n.name, 40)
-    ),
+    pg_temp.is_too_long('step key', left(n.name, 40)),
     format('a step key of 257 characters: %s', left(n.name, 1))
 )
 FROM (VALUES (repeat('x', 257)), (repeat('🙂', 257))) AS n (name);

@@ -1,7 +1,7 @@
 -- list_buffered_signals returns the early signals by (run_id, signal_name, position), a page at a
 -- time, dead ones among them, and only reads.
 BEGIN;
-SELECT plan(45);
+SELECT plan(46);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_engine;
 
@@ -18,7 +18,7 @@ SELECT is(
     'SETOF flow_signal_v1.buffered_signal', 'the result'
 );
 
--- Runs are numbered; the keys of a page, in its order.
+-- Runs are numbered; the keys of a page, in its order, with the payload in place of the position.
 CREATE FUNCTION pg_temp.run(p_number integer)
 RETURNS uuid
 LANGUAGE sql
@@ -33,13 +33,22 @@ DECLARE
     v_keys text;
 BEGIN
     EXECUTE format(
-        'SELECT coalesce(string_agg(concat(ltrim(right(b.run_id::text, 2), ''0''), b.signal_name, b."position"), '' '' ORDER BY b.n), '''')
+        'SELECT coalesce(string_agg(concat(ltrim(right(b.run_id::text, 2), ''0''), b.signal_name, b.payload_json), '' '' ORDER BY b.n), '''')
         FROM flow_signal_v1.list_buffered_signals(%s) WITH ORDINALITY AS b (
             run_id, signal_name, "position", state, buffered_at, buffered_until, delivery_id, payload_json, n
         )', p_arguments
     ) INTO v_keys;
     RETURN v_keys;
 END
+$function$;
+
+CREATE FUNCTION pg_temp.at(p_payload_json text)
+RETURNS bigint
+LANGUAGE sql
+AS $function$
+SELECT b.position
+FROM flow_signal_v1.list_buffered_signals(p_limit => 10000) AS b
+WHERE b.payload_json::text = p_payload_json
 $function$;
 
 SELECT is(pg_temp.page(''), '', 'there are none');
@@ -49,7 +58,7 @@ SELECT is(
         FROM (
             VALUES
             (1, 2, 'b', '1'), (2, 2, 'b', '2'), (3, 2, 'B', '3'), (4, 2, 'b', '4'), (5, 1, 'z', '5'),
-            (6, 10, 'b', ' {"a" : 1}')
+            (6, 10, 'b', '6e0')
         ) AS r (n, run, signal_name, payload_json)
         CROSS JOIN LATERAL flow_signal_v1.deliver_signal(
             p_run_id => pg_temp.run(r.run), p_signal_name => r.signal_name,
@@ -60,7 +69,7 @@ SELECT is(
     'buffered buffered buffered buffered buffered buffered', 'some early signals'
 );
 RESET ROLE;
--- one that a waiter found dead before the clock stepped back, and one whose time is over
+-- one that was found dead before the clock stepped back, and one whose time is over
 UPDATE flow_signal.flow_signal_buffered_signals SET dead = true WHERE payload_json::text = '2';
 UPDATE flow_signal.flow_signal_buffered_signals SET buffered_until = '2001-01-01'
 WHERE payload_json::text = '5';
@@ -69,46 +78,46 @@ SET LOCAL ROLE flow_signal_reader;
 SELECT is(pg_temp.page(p.arguments), p.keys, format('list_buffered_signals(%s)', p.arguments))
 FROM (
     VALUES
-    ('', '1z1 2B1 2b1 2b2 2b3 10b1'),
-    ('p_limit => 2', '1z1 2B1'),
-    ('p_limit => 10000', '1z1 2B1 2b1 2b2 2b3 10b1'),
-    ('p_run_id => pg_temp.run(2)', '2B1 2b1 2b2 2b3'),
-    ('p_run_id => pg_temp.run(2), p_limit => 1', '2B1'),
+    ('', '1z5 2B3 2b1 2b2 2b4 10b6e0'),
+    ('p_limit => 2', '1z5 2B3'),
+    ('p_limit => 10000', '1z5 2B3 2b1 2b2 2b4 10b6e0'),
+    ('p_run_id => pg_temp.run(2)', '2B3 2b1 2b2 2b4'),
+    ('p_run_id => pg_temp.run(2), p_limit => 1', '2B3'),
     ('p_run_id => pg_temp.run(3)', ''),
-    ('p_signal_name => ''b''', '2b1 2b2 2b3 10b1'),
+    ('p_signal_name => ''b''', '2b1 2b2 2b4 10b6e0'),
     ('p_signal_name => ''nobody''', ''),
-    ('p_run_id => pg_temp.run(2), p_signal_name => ''b''', '2b1 2b2 2b3'),
-    ('p_state => ''buffered''', '2B1 2b1 2b3 10b1'),
-    ('p_state => ''dead''', '1z1 2b2'),
+    ('p_run_id => pg_temp.run(2), p_signal_name => ''b''', '2b1 2b2 2b4'),
+    ('p_state => ''buffered''', '2B3 2b1 2b4 10b6e0'),
+    ('p_state => ''dead''', '1z5 2b2'),
     ('p_run_id => pg_temp.run(2), p_state => ''dead''', '2b2'),
     (
-        'p_after_run_id => pg_temp.run(2), p_after_signal_name => ''b'', p_after_position => 1',
-        '2b2 2b3 10b1'
+        'p_after_run_id => pg_temp.run(2), p_after_signal_name => ''b'', p_after_position => pg_temp.at(''1'')',
+        '2b2 2b4 10b6e0'
     ),
     (
-        'NULL, ''b'', ''buffered'', pg_temp.run(2), ''B'', 7, 2',
-        '2b1 2b3'
+        'NULL, ''b'', ''buffered'', pg_temp.run(2), ''B'', pg_temp.at(''3''), 2',
+        '2b1 2b4'
     ),
     (
         'p_after_run_id => pg_temp.run(5), p_after_signal_name => ''b'', p_after_position => 1',
-        '10b1'
+        '10b6e0'
     ),
     (
-        'p_after_run_id => pg_temp.run(10), p_after_signal_name => ''b'', p_after_position => 1',
+        'p_after_run_id => pg_temp.run(10), p_after_signal_name => ''b'', p_after_position => pg_temp.at(''6e0'')',
         ''
     ),
-    ('pg_temp.run(2), NULL, NULL, pg_temp.run(2), ''b'', 1', '2b2 2b3'),
-    ('pg_temp.run(2), NULL, NULL, pg_temp.run(2), ''B'', 1', '2b1 2b2 2b3'),
-    ('pg_temp.run(2), NULL, NULL, pg_temp.run(1), ''z'', 1', '2B1 2b1 2b2 2b3'),
+    ('pg_temp.run(2), NULL, NULL, pg_temp.run(2), ''b'', pg_temp.at(''1'')', '2b2 2b4'),
+    ('pg_temp.run(2), NULL, NULL, pg_temp.run(2), ''B'', pg_temp.at(''3'')', '2b1 2b2 2b4'),
+    ('pg_temp.run(2), NULL, NULL, pg_temp.run(1), ''z'', 1', '2B3 2b1 2b2 2b4'),
     ('pg_temp.run(2), NULL, NULL, pg_temp.run(10), ''b'', 1', '')
 ) AS p (arguments, keys);
 SELECT is(
     ROW(
-        b.run_id, b.signal_name, b.position, b.state, b.buffered_until, b.delivery_id,
+        b.run_id, b.signal_name, b.state, b.buffered_until, b.delivery_id,
         b.payload_json, b.buffered_at BETWEEN now() AND clock_timestamp()
     )::text,
     ROW(
-        pg_temp.run(10), 'b', 1, 'buffered', timestamptz '2990-01-01', 'id 6', ' {"a" : 1}', true
+        pg_temp.run(10), 'b', 'buffered', timestamptz '2990-01-01', 'id 6', '6e0', true
     )::text,
     'the payload is as it was sent'
 )
@@ -145,8 +154,8 @@ WHERE signal_name = 'B';
 SET LOCAL transaction_read_only = on;
 SET LOCAL ROLE flow_signal_reader;
 SELECT is(
-    pg_temp.page('p_state => ''dead'''), '1z1 2B1 2b2',
-    'who dies just now is judged by the clock, also in a read-only transaction'
+    pg_temp.page('p_state => ''dead'''), '1z5 2B3 2b2',
+    'a signal that dies just now is judged by the clock, also in a read-only transaction'
 );
 SELECT is(
     pg_temp.refusal(format('list_buffered_signals(%s)', r.arguments)), r.refusal, r.arguments
@@ -155,51 +164,44 @@ FROM (
     VALUES
     (
         'p_signal_name => '' ''',
-        E'22023 signal name " " is blank\nit is empty or only white space\n'
-        'give the signal name a name'
+        pg_temp.is_blank('signal name', ' ')
     ),
     (
         'p_signal_name => repeat(''x'', 257)',
-        format(
-            E'22023 signal name "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
-            'shorten it, or send a hash of it', repeat('x', 40)
-        )
+        pg_temp.is_too_long('signal name', repeat('x', 40))
     ),
     (
         'p_state => ''waiting''', pg_temp.out_of_range('state "waiting"', 'buffered or dead')
     ),
     (
+        'p_state => E''dead\n\u001b''', pg_temp.out_of_range('state "dead??"', 'buffered or dead')
+    ),
+    (
         'p_after_run_id => gen_random_uuid()',
-        E'22004 signal name to start after is null\nthis call needs a value there\n'
-        'pass a signal name to start after'
+        pg_temp.is_null('signal name to start after')
     ),
     (
         'p_after_run_id => gen_random_uuid(), p_after_position => 1',
-        E'22004 signal name to start after is null\nthis call needs a value there\n'
-        'pass a signal name to start after'
+        pg_temp.is_null('signal name to start after')
     ),
     (
         'p_after_run_id => gen_random_uuid(), p_after_signal_name => ''a''',
-        E'22004 position to start after is null\nthis call needs a value there\n'
-        'pass a position to start after'
+        pg_temp.is_null('position to start after')
     ),
     (
         'p_after_signal_name => ''a'', p_after_position => 1',
-        E'22004 run id to start after is null\nthis call needs a value there\n'
-        'pass a run id to start after'
+        pg_temp.is_null('run id to start after')
     ),
     (
         'p_after_position => 1',
-        E'22004 run id to start after is null\nthis call needs a value there\n'
-        'pass a run id to start after'
+        pg_temp.is_null('run id to start after')
     ),
     (
         'p_after_run_id => gen_random_uuid(), p_after_signal_name => '' '', p_after_position => 1',
-        E'22023 signal name to start after " " is blank\nit is empty or only white space\n'
-        'give the signal name to start after a name'
+        pg_temp.is_blank('signal name to start after', ' ')
     ),
     (
-        'p_limit => NULL', E'22004 limit is null\nthis call needs a value there\npass a limit'
+        'p_limit => NULL', pg_temp.is_null('limit')
     ),
     ('p_limit => 0', pg_temp.out_of_range('limit 0', '1 to 10000')),
     ('p_limit => 10001', pg_temp.out_of_range('limit 10001', '1 to 10000'))

@@ -1,6 +1,6 @@
 -- list_waiters returns the waiters by (run_id, step_key), a page at a time, and only reads.
 BEGIN;
-SELECT plan(50);
+SELECT plan(51);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_engine;
 
@@ -58,9 +58,9 @@ SELECT is(
     'waiting waiting expired waiting waiting expired waiting', 'some waiters'
 );
 SELECT is(
-    (flow_signal_v1.deliver_signal(pg_temp.run(10), 'go', ' {"a" : 1}')).status, 'delivered',
-    'and a signal'
-);
+    d.status, 'delivered', 'and a signal'
+)
+FROM flow_signal_v1.deliver_signal(pg_temp.run(10), 'go', ' {"a" : 1}') AS d;
 
 SET LOCAL ROLE flow_signal_reader;
 SELECT is(pg_temp.page(p.arguments), p.keys, format('list_waiters(%s)', p.arguments))
@@ -108,9 +108,9 @@ SELECT is(pg_temp.rows_written('list_waiters()'), 0::bigint, 'reading them write
 
 SET LOCAL ROLE flow_signal_engine;
 SELECT is(
-    (flow_signal_v1.register_waiter(pg_temp.run(1), 'z', 'go', clock_timestamp())).state,
-    'expired', 'a deadline that is reached just now'
-);
+    w.state, 'expired', 'a deadline that is reached just now'
+)
+FROM flow_signal_v1.register_waiter(pg_temp.run(1), 'z', 'go', clock_timestamp()) AS w;
 SELECT is(
     pg_temp.page('p_state => ''expired'''), '1z 2B 10a',
     'is judged by the clock, not by the start of the transaction'
@@ -139,15 +139,11 @@ FROM (
     VALUES
     (
         'p_signal_name => '' ''',
-        E'22023 signal name " " is blank\nit is empty or only white space\n'
-        'give the signal name a name'
+        pg_temp.is_blank('signal name', ' ')
     ),
     (
         'p_signal_name => repeat(''x'', 257)',
-        format(
-            E'22023 signal name "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
-            'shorten it, or send a hash of it', repeat('x', 40)
-        )
+        pg_temp.is_too_long('signal name', repeat('x', 40))
     ),
     (
         'p_state => ''buffered''',
@@ -158,6 +154,10 @@ FROM (
         pg_temp.out_of_range('state "Waiting"', 'waiting, delivered or expired')
     ),
     (
+        'p_state => E''waiting\n\u001b''',
+        pg_temp.out_of_range('state "waiting??"', 'waiting, delivered or expired')
+    ),
+    (
         'p_state => repeat(''x'', 1000)',
         pg_temp.out_of_range(
             format('state "%s"', repeat('x', 40)), 'waiting, delivered or expired'
@@ -165,21 +165,18 @@ FROM (
     ),
     (
         'p_after_run_id => gen_random_uuid()',
-        E'22004 step key to start after is null\nthis call needs a value there\n'
-        'pass a step key to start after'
+        pg_temp.is_null('step key to start after')
     ),
     (
         'p_after_step_key => ''a''',
-        E'22004 run id to start after is null\nthis call needs a value there\n'
-        'pass a run id to start after'
+        pg_temp.is_null('run id to start after')
     ),
     (
         'p_after_run_id => gen_random_uuid(), p_after_step_key => '' ''',
-        E'22023 step key to start after " " is blank\nit is empty or only white space\n'
-        'give the step key to start after a name'
+        pg_temp.is_blank('step key to start after', ' ')
     ),
     (
-        'p_limit => NULL', E'22004 limit is null\nthis call needs a value there\npass a limit'
+        'p_limit => NULL', pg_temp.is_null('limit')
     ),
     ('p_limit => 0', pg_temp.out_of_range('limit 0', '1 to 10000')),
     ('p_limit => -1', pg_temp.out_of_range('limit -1', '1 to 10000')),

@@ -1,6 +1,6 @@
 -- register_waiter parks a step once, keeps its created_at and hands over what is there.
 BEGIN;
-SELECT plan(289);
+SELECT plan(322);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_engine;
 
@@ -12,8 +12,8 @@ SELECT is(
     'the parameters, their order and their defaults'
 );
 SELECT is(
-    pg_get_function_result('flow_signal_v1.register_waiter'::regproc), 'flow_signal_v1.waiter',
-    'the result'
+    pg_get_function_result('flow_signal_v1.register_waiter'::regproc),
+    'SETOF flow_signal_v1.waiter', 'the result'
 );
 
 -- A new key.
@@ -193,7 +193,7 @@ SELECT is(
         r.run_id, 's', r.signal_name, r.new_deadline
     )),
     format(
-        E'WS001 step "s" of run %s already holds the payload of signal "go"\n'
+        E'WS001 step "s" of run %s already has the payload of signal "go"\n'
         'it was delivered at %s; the call asks for signal "stop"\n'
         'read the payload with get_waiter, then remove_waiter and register again',
         r.run_id, w.delivered_at
@@ -204,7 +204,7 @@ FROM repeats AS r
 CROSS JOIN LATERAL flow_signal_v1.get_waiter(p_run_id => r.run_id, p_step_key => 's') AS w
 WHERE r.state LIKE 'delivered%' AND r.signal_name = 'stop';
 
--- A repeat in a row that others have locked.
+-- A repeat where other waiters have joined.
 
 DO $$
 DECLARE
@@ -226,9 +226,92 @@ SELECT is(
         md5('locked')::uuid, s.step_key, 'go'
     )),
     0::bigint,
-    format('the %s of a line, after others joined: a repeat writes nothing', s.step_key)
+    format('the %s of three: a repeat writes nothing', s.step_key)
 )
 FROM (VALUES ('first'), ('second'), ('third')) AS s (step_key);
+
+-- A lease: a change of the wake channel alone leaves it as it is; any other change ends it.
+
+RESET ROLE;
+CREATE FUNCTION pg_temp.lease(p_run text)
+RETURNS text
+LANGUAGE sql
+SECURITY DEFINER
+AS $function$
+SELECT concat_ws(' ', w.claim_id, w.attempt, w.due_at)
+FROM flow_signal.flow_signal_waiters AS w
+WHERE w.run_id = md5(p_run)::uuid
+$function$;
+SET LOCAL ROLE flow_signal_engine;
+CREATE TEMP TABLE leased ON COMMIT DROP AS
+SELECT
+    'leased, ' || c.change AS run, c.*, NULL::uuid AS claim_id, NULL::text AS lease
+FROM (
+    VALUES
+    ('nothing', true, 'go', timestamptz '2001-01-01', NULL, 'leases'),
+    ('the wake channel', true, 'go', '2001-01-01', 'awake', 'leases'),
+    ('a past deadline', false, 'go', '2001-01-02', NULL, 'leases'),
+    ('a deadline ahead', false, 'go', '2990-01-01', NULL, 'leases'),
+    ('no deadline', false, 'go', NULL, NULL, 'leases'),
+    ('the queue', false, 'go', '2001-01-01', NULL, 'other leases'),
+    ('no queue', false, 'go', '2001-01-01', NULL, NULL),
+    ('the signal', false, 'stop', '2001-01-01', NULL, 'leases'),
+    ('the signal and the wake channel', false, 'stop', '2001-01-01', 'awake', 'leases')
+) AS c (change, lease_stays, signal_name, deadline, channel, queue);
+DO $$
+BEGIN
+    PERFORM flow_signal_v1.register_waiter(
+        p_run_id => md5(l.run)::uuid, p_step_key => 's', p_signal_name => 'go',
+        p_expires_at => '2001-01-01', p_queue => 'leases'
+    )
+    FROM leased AS l;
+END
+$$;
+UPDATE leased AS l SET claim_id = c.claim_id, lease = pg_temp.lease(l.run)
+FROM flow_signal_v1.claim_waiters(p_queue => 'leases', p_lease => '1 hour') AS c
+WHERE c.run_id = md5(l.run)::uuid;
+SELECT is(
+    w.state, CASE WHEN l.deadline < now() THEN 'expired' ELSE 'waiting' END,
+    format('a claimed waiter changes %s', l.change)
+)
+FROM leased AS l
+CROSS JOIN LATERAL flow_signal_v1.register_waiter(
+    p_run_id => md5(l.run)::uuid, p_step_key => 's', p_signal_name => l.signal_name,
+    p_expires_at => l.deadline, p_wake_channel => l.channel, p_queue => l.queue
+) AS w;
+SELECT is(
+    pg_temp.lease(l.run),
+    CASE
+        WHEN l.lease_stays THEN l.lease
+        ELSE concat_ws(' ', CASE WHEN l.queue IS NOT NULL THEN l.deadline END)
+    END,
+    format('%s: the lease %s', l.change, CASE WHEN l.lease_stays THEN 'stays' ELSE 'ends' END)
+)
+FROM leased AS l;
+SELECT is(
+    flow_signal_v1.extend_claim(
+        p_run_id => md5(l.run)::uuid, p_step_key => 's', p_claim_id => l.claim_id,
+        p_lease => '1 hour'
+    ), l.lease_stays, format('%s: whether the claim has the waiter', l.change)
+)
+FROM leased AS l;
+
+-- A call in a SELECT list, its columns taken apart, is still one call.
+
+SELECT pg_temp.rows_written() AS rows_written
+\gset
+CREATE TEMP TABLE once ON COMMIT DROP AS
+SELECT
+    (flow_signal_v1.register_waiter(
+        p_run_id => md5('once')::uuid, p_step_key => 's', p_signal_name => 'go'
+    )).*;
+SELECT is(
+    pg_temp.rows_written() - :rows_written, 2::bigint, 'it writes the waiter and its lock row, once'
+);
+SELECT is(
+    array_agg(concat_ws(' ', o.step_key, o.signal_name, o.state)), '{s go waiting}', 'one row'
+)
+FROM once AS o;
 
 -- A buffered signal.
 
@@ -268,7 +351,7 @@ FROM flow_signal_v1.get_waiter(p_run_id => md5('taken')::uuid, p_step_key => 'la
 SELECT is(pg_temp.buffer('taken', '"again"'), 'buffered', 'another signal is buffered');
 SELECT is(
     pg_temp.register('taken', 'late'), 'delivered "kept"',
-    'who has a payload takes no second one'
+    'a delivered waiter takes no second one'
 );
 SELECT is(
     pg_temp.register('taken', 'other'), 'delivered "again"',
@@ -381,7 +464,7 @@ SELECT is(
         'register_waiter(p_run_id => %L, p_step_key => %L, p_signal_name => %L)',
         c.run_id, c.step_key, c.signal_name
     )),
-    format(E'22004 %s is null\nthis call needs a value there\npass a %s', c.what, c.what),
+    pg_temp.is_null(c.what),
     format('no %s', c.what)
 )
 FROM (
@@ -408,26 +491,20 @@ FROM (
 ) AS a (what, call);
 SELECT is(
     pg_temp.refusal(format(a.call, md5('refused')::uuid, b.name, 'x')),
-    format(
-        E'22023 %s "%s" is blank\nit is empty or only white space\ngive the %s a name',
-        a.what, b.name, a.what
-    ),
+    pg_temp.is_blank(a.what, pg_temp.cleaned(b.name)),
     format('a blank %s: %s', a.what, to_json(b.name))
 )
 FROM arguments AS a
 CROSS JOIN (VALUES (''), (' '), (E' \t\r\n\f\u000b '), (E'\u00a0\u3000')) AS b (name);
 SELECT is(
     pg_temp.refusal(format(a.call, md5('refused')::uuid, n.name, 'x')),
-    format(
-        E'22023 %s "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
-        'shorten it, or send a hash of it',
-        a.what, left(n.name, 40)
-    ),
+    pg_temp.is_too_long(a.what, pg_temp.cleaned(left(n.name, 40))),
     format('a %s of 257 characters: %s', a.what, left(n.name, 1))
 )
 FROM arguments AS a
 CROSS JOIN (
-    VALUES (repeat('x', 257)), (repeat('🙂', 257)), (repeat('x', 256) || ' '), (repeat(' ', 257))
+    VALUES (repeat('x', 257)), (repeat('🙂', 257)), (repeat('x', 256) || ' '), (repeat(' ', 257)),
+    (E'\u001b[2J\r\n' || repeat('x', 251))
 ) AS n (name);
 
 SELECT is(
@@ -437,15 +514,16 @@ SELECT is(
         md5('refused')::uuid, 's', 'go', c.channel
     )),
     format(
-        E'22023 wake channel "%s" is no channel name\n'
+        E'22023 wake channel "%s" is not a channel name\n'
         'it has %s bytes; NOTIFY takes 1 to 63, not only white space\n'
         'use a short channel name, for example one per worker process',
-        left(c.channel, 80), octet_length(c.channel)
+        pg_temp.cleaned(left(c.channel, 80)), octet_length(c.channel)
     ),
-    format('no wake channel: %L', c.channel)
+    format('no wake channel: %s', to_json(c.channel))
 )
 FROM (
-    VALUES (''), (' '), (E'\u3000'), (repeat('c', 64)), (repeat('ä', 32)), (repeat('🙂', 257))
+    VALUES (''), (' '), (E'\u3000'), (repeat('c', 64)), (repeat('ä', 32)), (repeat('🙂', 257)),
+    (repeat(E'\u0007\n', 40))
 ) AS c (channel);
 
 SELECT is(

@@ -1,6 +1,6 @@
--- remove_run forgets all waiters and buffered signals of a run, and nothing of other runs.
+-- remove_run forgets all waiters, buffered signals and ids of a run, and nothing of other runs.
 BEGIN;
-SELECT plan(71);
+SELECT plan(78);
 \ir ../helpers.psql
 \ir ../lines.psql
 -- What is there of a run, or of all the others.
@@ -16,6 +16,12 @@ FROM (
     UNION ALL
     SELECT b.run_id, b::text
     FROM flow_signal.flow_signal_buffered_signals AS b
+    UNION ALL
+    SELECT r.run_id, r::text
+    FROM flow_signal.flow_signal_receipts AS r
+    UNION ALL
+    SELECT l.run_id, l::text
+    FROM flow_signal.flow_signal_locks AS l
 ) AS r (run_id, contents)
 WHERE (r.run_id = md5(p_run)::uuid) <> p_of_others
 $function$;
@@ -37,7 +43,7 @@ $function$;
 
 SELECT is(pg_temp.remove_run('run'), 0::bigint, 'there is no run at all');
 
--- A line of every kind.
+-- A FIFO of every kind.
 
 DO $$ BEGIN PERFORM pg_temp.make_lines('a'); END $$;
 SELECT is(pg_temp.buffer('a one', '1', p_signal_name => 'stop'), 'buffered', 'a signal is kept');
@@ -68,9 +74,9 @@ SELECT is(
     'which writes nothing'
 );
 SELECT is(
-    pg_temp.deliver('a ' || k.kind), 'not_found', format('%s: a sender finds nobody', k.kind)
+    pg_temp.deliver('a ' || k.kind), 'not_found', format('%s: a sender finds no waiter', k.kind)
 )
-FROM (VALUES ('one'), ('delivered in front'), ('no head'), ('expired')) AS k (kind);
+FROM (VALUES ('one'), ('delivered in front'), ('oldest removed'), ('expired')) AS k (kind);
 SELECT is(
     pg_temp.register('a one', 'x', p_signal_name => 'stop'), 'waiting', 'what was kept is gone'
 );
@@ -79,7 +85,7 @@ SELECT is(
     '{delivered b, delivered a, delivered c}', 'another run goes on'
 );
 
--- A run of many lines.
+-- A run of many signals.
 
 SELECT is(
     pg_temp.register_all(
@@ -120,7 +126,9 @@ SELECT is(
     pg_temp.remove_run('run'), 516::bigint,
     'delivered or not: the waiters are counted, the signals are not'
 );
-SELECT is(pg_temp.rows_of('run'), NULL, 'nothing of the run is left, dead letters neither');
+SELECT is(
+    pg_temp.rows_of('run'), NULL, 'nothing of the run is left, neither dead letters nor receipts'
+);
 SELECT is(pg_temp.rows_of('run', true), b.others, 'of all others everything')
 FROM before AS b;
 SELECT is(
@@ -139,7 +147,7 @@ SELECT is(
 );
 SELECT is_empty(
     $$SELECT c.* FROM flow_signal_v1.claim_waiters(p_queue => 'q') AS c$$,
-    'who was removed is not handed out any more'
+    'removed waiters are not handed out any more'
 );
 SELECT is(pg_temp.remove_run('run'), 4::bigint, 'the run is removed again');
 SELECT is(pg_temp.buffer('run', '4'), 'buffered', 'a run of which only a signal is kept');
@@ -147,17 +155,29 @@ SELECT is(pg_temp.remove_run('run'), 0::bigint, 'has no waiters');
 SELECT is(pg_temp.rows_of('run'), NULL, 'and is gone all the same');
 SELECT is(pg_temp.remove_run('next run'), 512::bigint, 'another run is over');
 
+-- The receipts of waiters that were removed before.
+
+SELECT is(
+    ARRAY[
+        pg_temp.register('receipts', 's'), pg_temp.deliver('receipts', '1', 'id'),
+        pg_temp.remove('receipts', 's'), pg_temp.deliver('receipts', '1', 'id')
+    ],
+    ARRAY['waiting', 'delivered s', 'delivered 1', 'delivered s (replayed)'],
+    'the id of a removed waiter is known'
+);
+SELECT is(pg_temp.remove_run('receipts'), 0::bigint, 'its run is over');
+SELECT is(pg_temp.rows_of('receipts'), NULL, 'no row of it is left');
+SELECT is(
+    pg_temp.deliver('receipts', '2', 'id') || pg_temp.register('receipts', 's')
+    || pg_temp.deliver('receipts', '2', 'id'),
+    'not_foundwaitingdelivered s', 'and its id may be used anew'
+);
+
 -- What is refused.
 
 SELECT is(
-    pg_temp.refusal('remove_run(p_run_id => NULL)'),
-    E'22004 run id is null\nthis call needs a value there\npass a run id', 'no run id'
+    pg_temp.refusal('remove_run(p_run_id => NULL)'), pg_temp.is_null('run id'), 'no run id'
 );
-
--- And of all that was done in this file:
-
-RESET ROLE;
-SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -23,26 +23,28 @@ SELECT is_empty('SELECT * FROM flow_signal_v1.signal_stats', 'no signals, no row
 
 RESET ROLE;
 INSERT INTO flow_signal.flow_signal_waiters (
-    run_id, step_key, signal_name, place, created_at, expires_at, delivered_at, expired_at
+    run_id, step_key, signal_name, status, created_at, expires_at, delivered_at
 )
 SELECT
-    gen_random_uuid(), 'step', w.signal_name, 'head', w.created_at::timestamptz,
-    w.expires_at::timestamptz, w.delivered_at::timestamptz, w.expired_at::timestamptz
+    gen_random_uuid(), 'step', w.signal_name, w.status, w.created_at::timestamptz,
+    w.expires_at::timestamptz, w.delivered_at::timestamptz
 FROM (
     VALUES
-    ('all', '2020-01-04', NULL, NULL, NULL), ('all', '2020-01-03', '2990-01-01', NULL, NULL),
-    ('all', '2020-01-02', '2020-01-03', NULL, NULL),
-    ('all', '2020-01-01', '2990-01-01', NULL, '2020-01-03'),
-    ('all', '2020-01-01', '2020-01-02', NULL, '2020-01-03'),
-    ('all', '2020-01-01', '2020-01-02', '2020-01-01 10:00', NULL),
-    ('waits', '2020-01-01', NULL, NULL, NULL), ('Waits', '2020-01-02', NULL, NULL, NULL),
-    ('overdue', '2020-01-01', '2020-01-02', NULL, NULL)
-) AS w (signal_name, created_at, expires_at, delivered_at, expired_at);
+    ('all', 'waiting', '2020-01-04', NULL, NULL),
+    ('all', 'waiting', '2020-01-03', '2990-01-01', NULL),
+    ('all', 'waiting', '2020-01-02', '2020-01-03', NULL),
+    ('all', 'expired', '2020-01-01', '2990-01-01', NULL),
+    ('all', 'expired', '2020-01-01', '2020-01-02', NULL),
+    ('all', 'delivered', '2020-01-01', '2020-01-02', '2020-01-01 10:00'),
+    ('waits', 'waiting', '2020-01-01', NULL, NULL),
+    ('Waits', 'waiting', '2020-01-02', NULL, NULL),
+    ('overdue', 'waiting', '2020-01-01', '2020-01-02', NULL)
+) AS w (signal_name, status, created_at, expires_at, delivered_at);
 INSERT INTO flow_signal.flow_signal_waiters (
-    run_id, step_key, signal_name, place, created_at, delivered_at
+    run_id, step_key, signal_name, status, created_at, delivered_at
 )
 SELECT
-    gen_random_uuid(), 'step', 'delivered', 'head', '2020-01-01',
+    gen_random_uuid(), 'step', 'delivered', 'delivered', '2020-01-01',
     '2020-01-01'::timestamptz + n * interval '1 second'
 FROM generate_series(0, 100) AS n;
 INSERT INTO flow_signal.flow_signal_buffered_signals (

@@ -12,7 +12,7 @@ BEGIN
         DETAIL = 'drivers carry finite instants of the years 1 to 9999',
         HINT = CASE
             WHEN p_what LIKE 'deadline%' THEN 'pass NULL to wait for ever'
-            WHEN p_what = 'purge time' THEN 'pass an instant; what was over before it is deleted'
+            WHEN p_what = 'purge time' THEN 'pass an instant; older rows are deleted'
             ELSE 'pass an instant at which the buffered signal may be forgotten'
         END;
 END

@@ -88,8 +88,9 @@ BEGIN
                     )
                 WHERE s.status IS NULL
                 ORDER BY s.run_id, s.signal_name COLLATE "C"
+                -- A row that is there is locked and not written.
                 ON CONFLICT (run_id, signal_name) DO UPDATE
-                SET has_buffered = true WHERE l.has_buffered;
+                SET has_buffered = l.has_buffered WHERE false;
                 FOR v_signal IN
                     SELECT s.run_id, s.signal_name, s.payload, s.delivery_id, s.n
                     FROM unnest(
