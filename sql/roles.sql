@@ -1,5 +1,5 @@
--- Cluster-wide: the roles, none of which can log in, and which of them contains which. Creates
--- and grants what is missing; what the session may not do it says in statements.
+-- Cluster-wide: the roles, none of which can log in, and their memberships. Creates and grants
+-- the missing ones; lists the statements that this session may not run.
 DO $roles$
 DECLARE
     v_16 boolean := current_setting('server_version_num')::integer >= 160000;

@@ -1,5 +1,5 @@
--- Before anything else is changed: what an earlier release left and CREATE OR REPLACE cannot
--- replace is dropped. Objects of others that depend on it stop the script with one message.
+-- Drops functions and views of an earlier release that CREATE OR REPLACE cannot replace, before
+-- anything else is changed. Objects of others that depend on them stop it with one message.
 DO $former$
 DECLARE
     v_functions oid [];
@@ -268,7 +268,7 @@ BEGIN
     IF v_others.names IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = '2BP01',
-            MESSAGE = format('objects of others depend on what this release replaces: %s', v_others.names),
+            MESSAGE = format('other objects depend on objects that this release replaces: %s', v_others.names),
             DETAIL = 'nothing was changed',
             HINT = format(E'drop them, run this script again, then make them anew:\n%s\n-- now the script\n%s',
                 v_others.removal, v_others.remaking);

@@ -25,7 +25,7 @@ BEGIN
             ERRCODE = '0A000',
             MESSAGE = format('the transaction around this script is %s',
                 current_setting('transaction_isolation')),
-            DETAIL = 'its snapshot may be older than what another installation has committed',
+            DETAIL = 'its snapshot may lack changes that another installation has committed',
             HINT = 'begin it with: BEGIN ISOLATION LEVEL READ COMMITTED';
     ELSIF current_setting('transaction_read_only')::boolean THEN
         RAISE EXCEPTION USING

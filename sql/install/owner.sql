@@ -43,7 +43,7 @@ BEGIN
             RAISE EXCEPTION USING
                 ERRCODE = '42501',
                 MESSAGE = format('schema %I belongs to %I', v_schema.nspname, v_schema.owner),
-                DETAIL = format('this script would install as %I and replaces only what that role owns',
+                DETAIL = format('this script would install as %I and replaces only objects of that role',
                     v_owner),
                 HINT = CASE
                     WHEN NOT v_schema.is_ours THEN
@@ -98,8 +98,8 @@ BEGIN
         END IF;
         IF (SELECT r.rolcanlogin FROM pg_roles AS r WHERE r.rolname = 'flow_signal_owner') THEN
             RAISE WARNING 'flow-signal: role flow_signal_owner can log in'
-                USING DETAIL = 'who logs in as the owner reads every payload; only Citus needs it, whose '
-                    'nodes reach each other as this role',
+                USING DETAIL = 'a login as the owner reads every payload; only Citus needs it: its nodes '
+                    'reach each other as this role',
                 HINT = 'without Citus run: ALTER ROLE flow_signal_owner NOLOGIN';
         END IF;
     END IF;

@@ -1,7 +1,7 @@
 DROP PROCEDURE flow_signal.apply_part;
 
--- The rights on the schemas and on what is in them become exactly those of the sources, whoever
--- granted more, by GRANT or by ALTER DEFAULT PRIVILEGES. Each change is named.
+-- Sets the rights on both schemas and their objects to exactly those of the sources: revokes
+-- grants by hand and by default privileges. Names each change.
 DO $rights$
 DECLARE
     v_owner oid := (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user);
@@ -14,8 +14,8 @@ BEGIN
             @GRANTS@
         ),
 
-        -- Where a role is missing, or a containing role does not inherit from it, the latter is
-        -- granted what the former is for.
+        -- The rights of a role that is missing, or that the containing role does not inherit
+        -- from, are granted to the containing role.
         grantees AS (
             SELECT g.part, g.privilege, r.oid, g.role
             FROM granted AS g
@@ -142,7 +142,7 @@ BEGIN
             CASE c.grantee WHEN 0 THEN 'PUBLIC' ELSE c.grantee::regrole::text END AS grantee,
             c.grantee IN (SELECT g.oid FROM grantees AS g) AS is_client,
             (SELECT g.role FROM granted AS g WHERE g.part = c.part LIMIT 1) AS instead,
-            -- What was made just now is granted without a word.
+            -- The rights on a new object are granted without a word.
             c.verb = 'REVOKE' OR EXISTS (
                 SELECT FROM flow_signal.ledger AS l
                 WHERE l.applied_at < transaction_timestamp()

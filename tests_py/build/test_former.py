@@ -185,7 +185,7 @@ def test_objects_of_others_stop_it_and_the_hint_can_be_followed(
         run(build(sources), empty_database)
     diagnostics = refusal.value.diag
     message, names = (diagnostics.message_primary or "").split(": ", 1)
-    assert message == "objects of others depend on what this release replaces"
+    assert message == "other objects depend on objects that this release replaces"
     assert set(names.split(", ")) == OBJECTS.keys()
     assert diagnostics.message_detail == "nothing was changed"
     assert snapshot(server, empty_database) == before
