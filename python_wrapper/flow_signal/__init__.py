@@ -5,6 +5,8 @@ or one look at a view there; what is true of the function is true of the method;
 `AsyncWaitHub` waits for thousands of waiters over one connection. `flow_signal.migrate` installs those functions.
 """
 
+from typing import Any
+
 from ._async_store import AsyncFlowSignalStore
 from ._hub import AsyncWaitHub
 from ._sync_store import FlowSignalStore
@@ -50,4 +52,16 @@ __all__ = [
     "WaiterExpiredError",
     "WaiterNotFoundError",
     "WaiterState",
+    "__version__",
 ]
+
+__version__: str
+"""The release of this package; the one in a database is told by the stores' `version`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("flow-signal")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

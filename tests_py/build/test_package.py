@@ -1,16 +1,26 @@
-"""The scripts that install and uninstall travel in the wheel, in the sdist and with an editable install."""
+"""What the wheel and the sdist contain, say and need; the scripts travel in them and with an editable install."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
+import psycopg
 import pytest
 
+import flow_signal
+from flow_signal.cli import _base
+from flow_signal.cli._app import app
 from sql.build import ROOT, build, read, read_version
 from tests_py.build.scripts import UNINSTALL
 
@@ -65,6 +75,113 @@ def test_the_wheel_names_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         entry_points = archive.read(f"flow_signal-{read_version(ROOT)}.dist-info/entry_points.txt")
     assert "flow-signal = flow_signal.cli:main" in entry_points.decode().splitlines()
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        return message_from_bytes(archive.read(f"flow_signal-{read_version(ROOT)}.dist-info/METADATA"))
+
+
+def test_the_package_needs_psycopg_and_nothing_else(metadata: Message) -> None:
+    needed = [text for text in metadata.get_all("Requires-Dist", []) if "extra ==" not in text]
+    assert [re.split(r"[^\w-]", text)[0] for text in needed] == ["psycopg"]
+    assert metadata.get_all("Provides-Extra") == ["binary", "cli", "embedded", "pool"]
+
+
+def test_each_minor_version_of_python_has_its_classifier(metadata: Message) -> None:
+    prefix = "Programming Language :: Python :: 3."
+    minors = [text.removeprefix(prefix) for text in metadata.get_all("Classifier", []) if text.startswith(prefix)]
+    lowest = metadata["Requires-Python"].removeprefix(">=3.")
+    assert minors == [str(int(lowest) + number) for number in range(len(minors))]
+    assert str(sys.version_info.minor) in minors
+
+
+def test_the_description_reads_well_on_an_index_page(metadata: Message) -> None:
+    """There, a relative link leads nowhere and a diagram stays source text."""
+    description = str(metadata.get_payload())
+    assert description.startswith("# flow-signal\n")
+    assert re.findall(r"\]\((?!https://)", description) == []
+    assert set(re.findall(r"^```(\w+)$", description, re.M)) == {"sh", "python"}
+    assert all(extra in description for extra in metadata.get_all("Provides-Extra", []))
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert flow_signal.__version__ == read_version(ROOT) == importlib.metadata.version("flow-signal")
+    assert not hasattr(flow_signal, "nonsense")
+
+
+@pytest.fixture(scope="module")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that `pip install flow-signal` brings, and with the libpq of psycopg[binary]."""
+    folder = tmp_path_factory.mktemp("base")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    installed = Path(psycopg.__file__).parent.parent
+    for name in ("psycopg", "psycopg_binary", "psycopg_binary.libs", "typing_extensions.py"):
+        if (installed / name).exists():
+            (folder / name).symlink_to(installed / name)
+    return folder
+
+
+def run_base(base: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line where nothing else is installed."""
+    return subprocess.run(
+        [sys.executable, "-S", "-m", "flow_signal", *arguments],
+        env={**os.environ, "PYTHONPATH": str(base), **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_the_base_install_prints_the_scripts(base: Path) -> None:
+    for arguments, script in ((["sql"], build()), (["sql", "--uninstall"], UNINSTALL)):
+        printed = run_base(base, *arguments)
+        assert (printed.returncode, printed.stdout, printed.stderr) == (0, script, "")
+
+
+def test_the_base_install_migrates(base: Path, empty_database: str) -> None:
+    first = run_base(base, "migrate", "--dsn", empty_database)
+    assert (first.returncode, first.stderr) == (0, "")
+    last = f"{read_version(ROOT)} is installed in database"
+    assert first.stdout.splitlines()[-1].startswith(last)
+    again = run_base(base, "migrate", "--json", FLOW_SIGNAL_DSN=empty_database)
+    assert again.returncode == 0
+    assert f"flow-signal: {last}" in again.stdout
+
+
+@pytest.mark.parametrize("command", ["get", "list", "version", "serve", "gte"])
+def test_the_base_install_says_which_extra_a_command_needs(base: Path, command: str) -> None:
+    said = run_base(base, command, "--json" if command == "list" else "--all")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.count("\n") == 1
+    assert f'the command "{command}" needs an extra: pip install "flow-signal[cli]"' in said.stderr.replace("\\", "")
+
+
+def test_the_base_install_has_the_same_errors(base: Path, tmp_path: Path) -> None:
+    version = run_base(base, "--version")
+    assert (version.returncode, version.stdout) == (0, f"flow-signal {read_version(ROOT)}\n")
+    for arguments in ([], ["--help"]):
+        helped = run_base(base, *arguments)
+        assert (helped.returncode, "flow-signal[cli]" in helped.stdout) == (0 if arguments else 2, True)
+    wrong = run_base(base, "migrate", "--all")
+    assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (2, "error: unrecognized arguments: --all")
+    nowhere = run_base(base, "migrate", "--dsn", f"host={tmp_path}")
+    assert nowhere.returncode == 7
+    assert nowhere.stderr.startswith("error: no connection to the database\ndetail: ")
+
+
+def test_the_base_install_reads_the_same_options() -> None:
+    """The parser of the base install and that of the extra `cli` know each option of these two commands."""
+    import typer.main
+
+    commands = getattr(typer.main.get_command(app), "commands")  # noqa: B009
+    parsers = next(action for action in _base.parser()._actions if action.dest == "==SUPPRESS==").choices
+    assert isinstance(parsers, dict)
+    for name, parser in parsers.items():
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"} == options
 
 
 def test_the_sdist_contains_the_script_and_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from tests_py.embedded.owners import wait_until
 
 
 @pytest.fixture(autouse=True)
-def _no_libpq_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_database_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith("PG"):
+        if name.startswith("PG") or name == "FLOW_SIGNAL_DSN":
             monkeypatch.delenv(name)
 
 

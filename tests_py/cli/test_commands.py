@@ -220,6 +220,28 @@ def test_get_writes_nothing(cli: Command, run: str, database: str, connection: p
     assert cli("remove", run, "ask").code == 1
 
 
+def test_weeks(cli: Command, run: str) -> None:
+    document = cli("register", run, "ask", "approval", "--expires-in", "1w1d", "--json").document
+    distance = datetime.fromisoformat(document["expires_at"]) - datetime.fromisoformat(document["created_at"])
+    assert timedelta(days=8) - timedelta(minutes=1) < distance <= timedelta(days=8)
+
+
+def test_the_connection_string_of_the_environment(
+    cli: Command, bare: Command, run: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("register", run, "ask", "approval")
+    monkeypatch.setenv("FLOW_SIGNAL_DSN", database)
+    assert bare("get", run, "ask").code == 0
+    assert bare("version", "--json").document["database"] is not None
+    assert bare("get", run, "ask", "--dsn", "host=/nowhere").code == 7
+
+
+def test_version_option(bare: Command) -> None:
+    release = importlib.metadata.version("flow-signal")
+    outcome = bare("--version")
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"flow-signal {release}\n", "")
+
+
 def test_version_of_the_package(bare: Command) -> None:
     release = importlib.metadata.version("flow-signal")
     assert bare("version").out.split() == ["package", release, "database", "not", "asked"]

@@ -70,7 +70,10 @@ WRONG_USAGE = [
     (["get", "1", "ask"], "Invalid value for 'RUN'"),
     (["get", "{run}", "ask", "again"], "unexpected extra argument"),
     (["get", "{run}", "ask", "--all"], "No such option: --all"),
-    (["get", "{run}", "ask", "--dsn", "nonsense"], "Invalid value for --dsn: missing"),
+    (
+        ["get", "{run}", "ask", "--dsn", "nonsense"],
+        "string of --dsn or FLOW_SIGNAL_DSN is wrong: missing",
+    ),
     (["register", "{run}", "ask", "go", "--expires-in", "5"], "'5' is no duration"),
     (["register", "{run}", "ask", "go", "--expires-in", "-5s"], "'-5s' is no duration"),
     (["register", "{run}", "ask", "go", "--expires-in", "5 s"], "'5 s' is no duration"),
@@ -135,13 +138,39 @@ def test_no_connection_by_the_environment(
     assert "PGHOST" in problem["hint"]
 
 
-def test_nothing_installed(bare: Command, run: str, server: EmbeddedServer) -> None:
-    outcome = bare("get", run, "ask", "--dsn", server.conninfo("template1"))
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["get", "{run}", "ask"],
+        ["wait", "{run}", "ask"],
+        ["remove", "{run}", "ask"],
+        ["register", "{run}", "ask", "go"],
+        ["deliver", "{run}", "go"],
+        ["deliver", "--from", "-"],
+        ["broadcast", "go"],
+        ["claim", "q"],
+        ["list"],
+        ["list-buffered"],
+        ["stats"],
+        ["health"],
+        ["remove-run", "{run}"],
+        ["purge", "--before", "1d"],
+    ],
+)
+def test_nothing_installed(bare: Command, run: str, server: EmbeddedServer, command: list[str]) -> None:
+    arguments = [run if argument == "{run}" else argument for argument in command]
+    line = f'{{"run_id": "{run}", "signal_name": "go"}}'.encode()
+    outcome = bare(*arguments, "--dsn", server.conninfo("template1"), "--json", stdin=line)
+    assert outcome.code == 3
+    assert outcome.problem["error"] == "not_found"
+    assert outcome.problem["hint"] == "install flow-signal in this database: flow-signal migrate"
+
+
+def test_an_earlier_release_is_installed(cli: Command, run: str, connection: psycopg.Connection[Any]) -> None:
+    connection.execute("DROP FUNCTION flow_signal_v1.get_waiter")
+    outcome = cli("get", run, "ask", "--json")
     assert outcome.code == 1
-    assert outcome.err.splitlines() == [
-        'error: schema "flow_signal_v1" does not exist (3F000)',
-        "hint: install flow-signal in this database: flow-signal migrate",
-    ]
+    assert "flow-signal migrate" in outcome.problem["hint"]
 
 
 def test_role_without_the_right(cli: Command, bare: Command, run: str, database: str) -> None:
@@ -207,7 +236,10 @@ def test_canceled(blocked: Blocked) -> None:
 
 def test_interrupted_by_the_keyboard(blocked: Blocked, cli: Command, run: str) -> None:
     blocked.process.send_signal(signal.SIGINT)
-    assert blocked.outcome() == Outcome(130, "", "")
+    outcome = blocked.outcome()
+    assert outcome.code == 130
+    assert outcome.problem["error"] == outcome.problem["message"] == "interrupted"
+    assert outcome.problem["detail"] == "nothing was changed"
     assert cli("get", run, "ask", "--json").document["state"] == "waiting"
 
 

@@ -202,18 +202,21 @@ def test_a_bad_line_is_reported_and_the_others_are_applied(cli: Command, run: st
     assert refused.err.startswith(f"error: line 2: {reason}")
     assert refused.out.startswith("no line is applied, since some were refused\n")
     assert cli("get", run, "a", "--json").document["state"] == "waiting"
-    assert cli("deliver", "--from", "-", "--atomic", "--json", stdin=text).out == ""
+    refused = cli("deliver", "--from", "-", "--atomic", "--json", stdin=text)
+    assert [(problem["line"], problem["error"]) for problem in documents(refused.out)] == [
+        (number, "refused") for number in range(2, last)
+    ]
+    assert documents(refused.err) == [{"lines": last, "refused": last - 2}]
 
     shown = cli("deliver", "--from", "-", "--json", stdin=text)
     assert shown.code == 11
-    one, *problems, three = documents(shown.out)
+    one, problem, *_, three = documents(shown.out)
     assert (one["line"], one["step_key"], three["line"], three["step_key"]) == (1, "a", last, "b")
-    *reported, counts = documents(shown.err)
-    assert reported == problems
-    assert tuple(problems[0]) == ("line", *PROBLEM)
-    assert (problems[0]["line"], problems[0]["error"]) == (2, "refused")
-    assert problems[0]["message"].startswith(reason.splitlines()[0].partition(" (")[0])
-    assert bool(problems[0]["sqlstate"] and problems[0]["detail"]) is (first > 1)
+    [counts] = documents(shown.err)
+    assert tuple(problem) == ("line", *PROBLEM)
+    assert (problem["line"], problem["error"]) == (2, "refused")
+    assert problem["message"].startswith(reason.splitlines()[0].partition(" (")[0])
+    assert bool(problem["sqlstate"] and problem["detail"]) is (first > 1)
     assert counts["delivered"] == 2
     assert [cli("get", run, step, "--json").document["payload_json"] for step in "ab"] == ["1", "2"]
 
@@ -428,6 +431,17 @@ def test_lines_are_decided_as_if_one_after_another(
         (each.get("status", each.get("sqlstate")), each.get("step_key"), each.get("replayed", False))
         for each in documents(shown.out)
     ] == expected
+
+
+def test_the_numbers_of_the_summary_are_in_one_column(cli: Command, run: str) -> None:
+    cli("register", run, "ask", "go")
+    shown = cli("deliver", "--from", "-", stdin=lines(*[sent(run)] * 3))
+    assert shown.out.splitlines()[1:] == [
+        "lines              3",
+        "refused            0",
+        "delivered          1",
+        "already_delivered  2",
+    ]
 
 
 def test_all_or_none_spans_batches(cli: Command, run: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,22 @@ def test_names_do_not_break_the_table(cli: Command, run: str, database: str) -> 
     _, first, second = shown.out.splitlines()
     assert first.endswith("  \u4fe1\u53f7         a\\nb\\tc\\x1b[2J")
     assert second.endswith("  go           b")
-    assert on_terminal("list", "--dsn", database, columns=40, NO_COLOR="1") == shown.out
+    assert on_terminal("list", "--dsn", database, columns=200, NO_COLOR="1") == shown.out
+
+
+def test_a_narrow_terminal_gets_a_record_for_each_row(cli: Command, store: FlowSignalStore, database: str) -> None:
+    cli("register", RUNS[0], "a\nb", "go", "--expires-at", "2001-01-01T00:00:00Z")
+    for number in range(149):
+        store.register_waiter(UUID(RUNS[1]), f"{number:03}", "go")
+    shown = on_terminal("list", "--all", "--dsn", database, NO_COLOR="1")
+    assert max(map(len, shown.splitlines())) <= 80
+    first, *others = shown.split("\n\n")
+    names, values = zip(*(line.split() for line in first.splitlines()), strict=True)
+    assert names == ("state", "created_at", "expires_at", "run_id", "signal_name", "step_key")
+    assert (values[0], *values[2:]) == ("expired", "2001-01-01T00:00:00Z", RUNS[0], "go", "a\\nb")
+    assert len({line.index(value) for line, value in zip(first.splitlines(), values, strict=True)}) == 1
+    # across the pages
+    assert [record.splitlines()[-1].split()[-1] for record in others] == [f"{number:03}" for number in range(149)]
 
 
 def test_each_page_is_a_transaction_of_its_own(

@@ -121,6 +121,14 @@ def test_stats(cli: Command, run: str) -> None:
     assert rows[1].startswith("go now  ")
 
 
+def test_stats_on_a_narrow_terminal(cli: Command, run: str, database: str) -> None:
+    cli("register", run, "a", "go")
+    cli("register", run, "b", "paid")
+    shown = on_terminal("stats", "--dsn", database, NO_COLOR="1")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert [tuple(line.split()[0] for line in record.splitlines()) for record in shown.split("\n\n")] == [STATS] * 2
+
+
 def test_stats_of_nothing(cli: Command) -> None:
     assert tuple(cli("stats").out.split()) == STATS
     assert cli("stats", "--json") == Outcome(0, "", "")

@@ -103,7 +103,7 @@ def test_interrupted_by_the_keyboard(
     cli("register", run, "ask", "approval")
     with waiting(database, connection, run) as process:
         process.send_signal(signal.SIGINT)
-        assert outcome(process) == Outcome(130, "", "")
+        assert outcome(process) == Outcome(130, "", f'error: interrupted: step "ask" of run {run} still waits\n')
     assert cli("get", run, "ask", "--json").document["state"] == "waiting"
 
 

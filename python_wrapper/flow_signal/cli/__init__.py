@@ -2,6 +2,6 @@
 
 
 def main() -> None:
-    from ._app import run  # what only imports this package does not pay for the commands
+    from ._process import run  # importing this package alone does not load the commands
 
     run()

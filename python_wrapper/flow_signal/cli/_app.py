@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from datetime import datetime, timedelta
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +12,7 @@ import psycopg
 import typer
 from typer.core import TyperGroup
 
-from .. import migrate as migration
+from .. import __version__
 from .._sync_store import FlowSignalStore
 from ..errors import WaiterExpiredError, WaiterNotFoundError
 from ..results import FlowSignalWaiter, SignalDeliveryStatus, WaiterState
@@ -22,6 +20,8 @@ from ._bulk import deliver_lines, register_lines
 from ._connection import TransactionPerCall, later, transaction
 from ._exit_code import ExitCode
 from ._import import import_floworchestrator
+from ._install import migrate as run_migrate
+from ._install import print_sql
 from ._list import list_buffered, list_waiters
 from ._options import (
     Atomic,
@@ -44,8 +44,8 @@ from ._options import (
     refuse_with_from,
     refuse_without_from,
 )
-from ._output import Output, document
-from ._problem import Problem, problem_of
+from ._output import Output, document, headline, if_somebody_reads
+from ._problem import Problem, telling
 from ._stream import write
 from ._upkeep import broadcast, health, purge, remove_run, stats
 
@@ -64,40 +64,34 @@ class Commands(TyperGroup):
             terminal.say(f"{code:>4}  {code.meaning}")
 
 
-app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
 
 
-def run() -> None:
-    """Run the command of sys.argv and end the process with its exit code."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # what cannot be encoded is shown as \\u1234
-    # What goes wrong when a connection is given up is no news, and no JSON.
-    logging.getLogger("psycopg").addHandler(logging.NullHandler())
-    code: int
+def command() -> int:
+    """Run the command of sys.argv; return its exit code."""
     try:
-        code = app(prog_name="flow-signal", standalone_mode=False) or ExitCode.OK
-    except (Problem, UsageError, psycopg.Error, FileNotFoundError, UnicodeEncodeError) as error:
-        problem = _problem(error)
-        Output("--json" in sys.argv).problem(problem)
-        code = problem.code
-    sys.exit(code)
+        code: int = app(prog_name="flow-signal", standalone_mode=False) or ExitCode.OK
+    except UsageError as error:
+        path = error.ctx.command_path if error.ctx else "flow-signal"
+        raise Problem(code=ExitCode.USAGE, message=error.format_message(), hint=f"{path} --help") from None
+    if code == ExitCode.INTERRUPTED:  # typer makes this of a KeyboardInterrupt
+        raise KeyboardInterrupt
+    return code
 
 
-def _problem(error: Exception) -> Problem:
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, psycopg.Error):
-        return problem_of(error)
-    if isinstance(error, UsageError):
-        command = error.ctx.command_path if error.ctx else "flow-signal"
-        return Problem(code=ExitCode.USAGE, message=error.format_message(), hint=f"{command} --help")
-    if isinstance(error, UnicodeEncodeError):
-        return Problem(code=ExitCode.USAGE, message="an argument is not encoded in UTF-8")
-    return Problem(code=ExitCode.FAILED, message=str(error))
+def show_version(asked: bool) -> None:
+    if asked:
+        write(f"flow-signal {__version__}\n", sys.stdout)
+        raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
-def flow_signal(ctx: typer.Context) -> None:
+def flow_signal(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the release of this package.")
+    ] = False,
+) -> None:
     """Park workflow steps in PostgreSQL and wake each exactly once by a signal.
 
     A command is one call of one SQL function in one transaction; wait, --all and --from make one after another.
@@ -110,15 +104,7 @@ def flow_signal(ctx: typer.Context) -> None:
 @app.command()
 def migrate(dsn: Dsn = None, as_json: Json = False) -> None:
     """Install flow-signal in a database, or upgrade it there; on the same release, change nothing."""
-    with transaction(dsn):
-        pass  # so that nothing was sent if there is no connection
-    notices = migration.migrate(dsn or "")
-    output = Output(as_json)
-    if as_json:
-        output.json({"notices": notices})
-        return
-    for notice in notices:
-        output.terminal.say(notice.removeprefix("flow-signal: "))
+    run_migrate(dsn, as_json)
 
 
 @app.command()
@@ -134,14 +120,7 @@ def sql(
     ] = False,
 ) -> None:
     """Print the installation script, for `psql -f` and for those who review it."""
-    if no_transaction + roles + uninstall > 1:
-        raise typer.BadParameter("one of --no-transaction, --roles and --uninstall at a time")
-    if roles:
-        write(migration.roles_script(), sys.stdout)
-    elif uninstall:
-        write(migration.uninstall_script(), sys.stdout)
-    else:
-        write(migration.script(transaction=not no_transaction), sys.stdout)
+    print_sql(no_transaction=no_transaction, roles=roles, uninstall=uninstall)
 
 
 @app.command()
@@ -158,7 +137,7 @@ def register(
         typer.Option(
             parser=duration,
             metavar="DURATION",
-            help="The deadline from now, by the clock of the database: 30s, 5m, 2h, 1d.",
+            help="The deadline from now, by the clock of the database: 30s, 5m, 2h, 1d, 1w.",
             show_default=False,
         ),
     ] = None,
@@ -197,7 +176,8 @@ def register(
             wake_channel=wake_channel,
             queue=queue,
         )
-    Output(as_json).result(waiter)
+    with telling(lambda: headline(waiter)):
+        Output(as_json).result(waiter)
 
 
 @app.command()
@@ -228,7 +208,7 @@ def deliver(
         typer.Option(
             parser=duration,
             metavar="DURATION",
-            help="The same from now, by the clock of the database: 30s, 5m, 2h, 1d.",
+            help="The same from now, by the clock of the database: 30s, 5m, 2h, 1d, 1w.",
             show_default=False,
         ),
     ] = None,
@@ -260,16 +240,16 @@ def deliver(
             delivery_id=delivery_id,
             buffer_until=later(connection, buffer_for) if buffer_for is not None else buffer_until,
         )
-    Output(as_json).result(result)
-    raise typer.Exit(
-        {
-            SignalDeliveryStatus.DELIVERED: ExitCode.OK,
-            SignalDeliveryStatus.BUFFERED: ExitCode.OK,
-            SignalDeliveryStatus.ALREADY_DELIVERED: ExitCode.ALREADY_DELIVERED,
-            SignalDeliveryStatus.EXPIRED: ExitCode.EXPIRED,
-            SignalDeliveryStatus.NOT_FOUND: ExitCode.NOT_FOUND,
-        }[result.status]
-    )
+    code = {
+        SignalDeliveryStatus.DELIVERED: ExitCode.OK,
+        SignalDeliveryStatus.BUFFERED: ExitCode.OK,
+        SignalDeliveryStatus.ALREADY_DELIVERED: ExitCode.ALREADY_DELIVERED,
+        SignalDeliveryStatus.EXPIRED: ExitCode.EXPIRED,
+        SignalDeliveryStatus.NOT_FOUND: ExitCode.NOT_FOUND,
+    }[result.status]
+    with telling(lambda: headline(result), unprinted=code or ExitCode.NOT_PRINTED):
+        Output(as_json).result(result)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -285,7 +265,8 @@ def remove(run: Run, step: Step, dsn: Dsn = None, as_json: Json = False) -> None
     """Forget the waiter of a step, and show what it was."""
     with transaction(dsn) as connection:
         waiter = FlowSignalStore(connection).remove_waiter(run, step)
-    _show_found(waiter, run, step, as_json)
+        _show_found(waiter, run, step, as_json)  # before the commit: a payload that was not printed stays
+        if_somebody_reads()
 
 
 @app.command()
@@ -313,6 +294,9 @@ def wait(
     with transaction(dsn) as connection:
         try:
             waiter = FlowSignalStore(TransactionPerCall(connection)).wait(run, step, timeout=timeout)
+        except KeyboardInterrupt:
+            message = f'interrupted: step "{step}" of run {run} still waits'
+            raise Problem(code=ExitCode.INTERRUPTED, message=message) from None
         except WaiterExpiredError as error:
             waiter = error.waiter
         except WaiterNotFoundError:
@@ -349,18 +333,20 @@ def claim(
 
     remove acknowledges one; what is not removed is handed out again after the lease. It is no error if there is none.
     """
+    output = Output(as_json)
     with transaction(dsn) as connection:
         waiters = FlowSignalStore(connection).claim_waiters(queue, limit=limit, lease=lease)
-    output = Output(as_json)
-    if as_json:
-        output.json({"waiters": [document(waiter) for waiter in waiters]})
-        return
-    for position, waiter in enumerate(waiters):
-        if position:
-            output.terminal.say()
-        output.result(waiter)
-    if not waiters:
-        output.terminal.say("no wait in this queue is over, or others have them")
+        # before the commit: what was not printed can be claimed at once
+        if as_json:
+            output.json({"waiters": [document(waiter) for waiter in waiters]})
+        else:
+            for position, waiter in enumerate(waiters):
+                if position:
+                    output.terminal.say()
+                output.result(waiter)
+            if not waiters:
+                output.terminal.say("no wait in this queue is over, or others have them")
+        if_somebody_reads()
 
 
 app.command()(broadcast)
@@ -382,9 +368,7 @@ def _show_found(waiter: FlowSignalWaiter | None, run: Run, step: str, as_json: b
 @app.command()
 def version(dsn: Dsn = None, as_json: Json = False) -> None:
     """Show the release of this package and, with --dsn or libpq's environment, the one in the database."""
-    from importlib.metadata import version as version_of
-
-    releases: dict[str, str | None] = {"package": version_of("flow-signal"), "database": None}
+    releases: dict[str, str | None] = {"package": __version__, "database": None}
     asked = dsn is not None or any(name in os.environ for name in SERVER_VARIABLES)
     if asked:
         with transaction(dsn) as connection:

@@ -23,6 +23,7 @@ from ..results import FlowSignalWaiter, SignalDeliveryResult
 from ._connection import later, transaction
 from ._exit_code import ExitCode
 from ._lines import Line, Row, read_lines, read_signal, read_waiter
+from ._options import opened, reason
 from ._output import Output, document
 from ._problem import Problem, problem_of, telling
 from ._progress import progress
@@ -88,14 +89,11 @@ def deliver_lines(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    if str(path) == "-":
-        yield sys.stdin.buffer
-        return
     try:
-        file = path.open("rb")
+        source = opened(path)
     except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--from") from None
-    with file:
+        raise typer.BadParameter(reason(error, path), param_hint="--from") from None
+    with source as file:
         yield file
 
 
@@ -119,30 +117,35 @@ class Bulk(Generic[Row, Result]):
         self._how_far = "no line is applied"
 
     def apply(self, file: BinaryIO, read: Callable[[str], Row]) -> None:
-        """Send all lines; raise typer.Exit if some were refused."""
-        with telling(lambda: self._how_far):
-            if self._atomic:
-                self._apply_all_or_none(file, read)
-            else:
-                self._apply(file, read, sys.stdout)
-        self._summarize()
-        if self._refused:
-            raise typer.Exit(ExitCode.REFUSED if self._atomic else ExitCode.SOME_REFUSED)
-
-    def _apply_all_or_none(self, file: BinaryIO, read: Callable[[str], Row]) -> None:
-        # What became of the lines is true after the commit alone.
+        """Send all lines; raise typer.Exit with the exit code."""
         with SpooledTemporaryFile(BATCH_BYTES, "w+", encoding="utf-8") as documents:
-            with self._connection.transaction() as whole:
-                self._apply(file, read, documents)
-                if self._refused:
-                    self._verdicts.clear()
-                    raise psycopg.Rollback(whole)
-                self._how_far = "whether the lines are applied is unknown"
-            if not self._refused:
-                self._how_far = "all lines are applied"
-                documents.seek(0)
-                for text in documents:
-                    write(text, sys.stdout)
+            if self._atomic:
+                with telling(lambda: self._how_far, unprinted=ExitCode.FAILED):
+                    self._apply_all_or_none(file, read, documents)
+            else:
+                with telling(lambda: self._how_far):
+                    self._apply(file, read, sys.stdout)
+            code = ExitCode.OK
+            if self._refused:
+                code = ExitCode.REFUSED if self._atomic else ExitCode.SOME_REFUSED
+            with telling(lambda: self._how_far, unprinted=code or ExitCode.NOT_PRINTED):
+                if self._atomic and not self._refused:
+                    documents.seek(0)
+                    for text in documents:
+                        write(text, sys.stdout)
+                self._summarize()
+        raise typer.Exit(code)
+
+    def _apply_all_or_none(self, file: BinaryIO, read: Callable[[str], Row], documents: IO[str]) -> None:
+        """Send all lines in one transaction; what became of them goes to documents: its commit may fail."""
+        with self._connection.transaction() as whole:
+            self._apply(file, read, documents)
+            if self._refused:
+                self._verdicts.clear()
+                raise psycopg.Rollback(whole)
+            self._how_far = "whether the lines are applied is unknown"
+        if not self._refused:
+            self._how_far = "all lines are applied"
 
     def _apply(self, file: BinaryIO, read: Callable[[str], Row], documents: IO[str]) -> None:
         size = 0
@@ -187,20 +190,21 @@ class Bulk(Generic[Row, Result]):
         self._lines += 1
         if isinstance(outcome, Problem):
             self._refused += 1
-            self._output.problem(outcome)
-            values = outcome.document()
-        else:
-            self._verdicts[_verdict(outcome)] += 1
-            values = {"line": line.number, **document(outcome)}
+            if self._output.as_json:
+                write(json.dumps(outcome.document()) + "\n", sys.stdout)
+            else:
+                self._output.problem(outcome)
+            return
+        self._verdicts[_verdict(outcome)] += 1
         if self._output.as_json:
-            write(json.dumps(values) + "\n", documents)
+            write(json.dumps({"line": line.number, **document(outcome)}) + "\n", documents)
 
     def _summarize(self) -> None:
         counts = {"lines": self._lines, "refused": self._refused, **self._verdicts}
         if self._output.as_json:
             write(json.dumps(counts) + "\n", sys.stderr)
             return
-        from ._terminal import BAD, GOOD, NOTABLE
+        from ._terminal import BAD, GOOD, LABEL_WIDTH, NOTABLE
 
         terminal = self._output.terminal
         if not self._refused:
@@ -210,7 +214,7 @@ class Bulk(Generic[Row, Result]):
         else:
             terminal.say(("some lines were refused, the others are applied", NOTABLE))
         for name, count in counts.items():
-            terminal.value(name, count)
+            terminal.value(name, count, width=max(LABEL_WIDTH, *(len(name) + 2 for name in counts)))
 
 
 def _verdict(result: FlowSignalWaiter | SignalDeliveryResult) -> str:

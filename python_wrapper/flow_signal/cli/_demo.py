@@ -22,7 +22,8 @@ from ._exit_code import ExitCode
 from ._output import Output
 from ._problem import Problem
 from ._server import catch_the_end, running, server_version, show_what_to_try, stay, uri
-from ._terminal import BAD, FAINT, GOOD, Terminal, visible
+from ._stream import visible
+from ._terminal import BAD, FAINT, GOOD, Terminal
 
 CHANNEL = "flow_signal_demo"
 PAYLOAD = '{"approved": true}'

@@ -31,4 +31,5 @@ class ExitCode(IntEnum):
         11,
         "deliver --from, register --from, import-floworchestrator: some were refused, the others are applied",
     )
+    NOT_PRINTED = 12, "done, but standard output failed: not everything that became of it was printed"
     INTERRUPTED = 130, "ended by Ctrl-C"

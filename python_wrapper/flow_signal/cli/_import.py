@@ -50,12 +50,12 @@ def import_floworchestrator(
     """
     output = Output(as_json)
     outcomes = dict.fromkeys(OUTCOMES, 0)
+    unprinted = ExitCode.FAILED if dry_run else ExitCode.NOT_PRINTED
     with transaction(dsn) as connection:
         with connection.transaction():
             [(total,)] = connection.execute(sql.SQL(COUNT).format(sql.Identifier(from_schema, "flow_signal_waiters")))
-        how_far = "a repeat goes on: {:,} waiters are done"
         with (
-            telling(lambda: how_far.format(sum(outcomes.values()))),
+            telling(lambda: _how_far(outcomes), unprinted=unprinted),
             progress("waiters", output, total) as show,
         ):
             heading = True
@@ -71,9 +71,14 @@ def import_floworchestrator(
                     heading = False
                 done = sum(outcomes.values())
                 show(done, done)
-    _summarize(outcomes, dry_run, output)
-    if any(outcomes[outcome] for outcome in LEFT_THERE):
-        raise typer.Exit(ExitCode.SOME_REFUSED)
+    code = ExitCode.SOME_REFUSED if any(outcomes[outcome] for outcome in LEFT_THERE) else ExitCode.OK
+    with telling(lambda: _how_far(outcomes), unprinted=code or unprinted):
+        _summarize(outcomes, dry_run, output)
+    raise typer.Exit(code)
+
+
+def _how_far(outcomes: dict[str, int]) -> str:
+    return f"a repeat goes on: {sum(outcomes.values()):,} waiters are done"
 
 
 def _pages(connection: psycopg.Connection[Any], schema: str, dry_run: bool) -> Iterator[list[Row]]:

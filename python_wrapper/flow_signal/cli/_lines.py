@@ -35,7 +35,7 @@ class Line(Generic[Row]):
 def read_lines(file: BinaryIO, read: Callable[[str], Row]) -> Iterator[Line[Row]]:
     """Read a file of any length, holding one line of it."""
     number = 0
-    while content := file.readline(LONGEST_LINE):
+    while content := _read(file):
         number += 1
         row: Row | Problem
         try:
@@ -50,10 +50,17 @@ def read_lines(file: BinaryIO, read: Callable[[str], Row]) -> Iterator[Line[Row]
         yield Line(number, len(content), row)
 
 
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.readline(LONGEST_LINE)
+    except OSError as error:
+        raise Problem(code=ExitCode.FAILED, message=f"the file cannot be read: {error.strerror or error}") from None
+
+
 def _skip_line(file: BinaryIO) -> bool:
     """Skip the rest of a line; return whether there was any."""
     skipped = False
-    while part := file.readline(LONGEST_LINE):
+    while part := _read(file):
         skipped = True
         if part.endswith(b"\n"):
             break

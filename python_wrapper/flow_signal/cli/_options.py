@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 from uuid import UUID
 
 import typer
+
+from ._connection import DSN_VARIABLE
+from ._exit_code import ExitCode
+from ._problem import Problem
 
 T = TypeVar("T")
 
 # typer itself exports no name for it.
 UsageError: Any = typer.BadParameter.__base__
 
-UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=365_000)
+
+STANDARD_INPUT = Path("-")
+LONGEST_PAYLOAD = 8 * 1024 * 1024
+"""Bytes to read at most: far more than the database takes, which itself says how much that is."""
 
 
 def duration(text: str) -> timedelta:
-    """Read 90s, 5m, 2h, 1d or 1h30m."""
-    if not re.fullmatch(r"(\d{1,12}(ms|[smhd]))+", text, re.ASCII):
-        raise typer.BadParameter(f"{text!r} is no duration: write for example 500ms, 30s, 5m, 2h, 1d or 1h30m")
-    parts = re.findall(r"(\d+)(ms|[smhd])", text)
+    """Read 90s, 5m, 2h, 1d, 1w or 1h30m."""
+    if not re.fullmatch(r"(\d{1,12}(ms|[smhdw]))+", text, re.ASCII):
+        raise typer.BadParameter(f"{text!r} is no duration: write for example 500ms, 30s, 5m, 2h, 1d, 1w or 1h30m")
+    parts = re.findall(r"(\d+)(ms|[smhdw])", text)
     try:
         total = sum((timedelta(**{UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
     except OverflowError:
@@ -63,12 +72,31 @@ def payload_text(payload: str | None, file: Path | None) -> str | None:
     if payload is None and file is None:
         return None
     try:
-        content = sys.stdin.buffer.read() if file is None or str(file) == "-" else file.read_bytes()
-        return content.decode()
+        with opened(file or STANDARD_INPUT) as source:
+            content = source.read(LONGEST_PAYLOAD + 1)
     except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="--payload-file") from None
+        raise typer.BadParameter(reason(error, file), param_hint="--payload-file") from None
+    if len(content) > LONGEST_PAYLOAD:
+        raise Problem(
+            code=ExitCode.REFUSED,
+            message=f"the payload is longer than {LONGEST_PAYLOAD} bytes",
+            hint="store the data elsewhere and send a reference to it",
+        )
+    try:
+        return content.decode()
     except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"the payload is not encoded in UTF-8: {error}") from None
+        raise typer.BadParameter(f"the payload is not encoded in UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def opened(path: Path) -> AbstractContextManager[BinaryIO]:
+    """Open a file to read, or standard input for -."""
+    return nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else path.open("rb")
+
+
+def reason(error: OSError, path: Path | None) -> str:
+    """Say which file is concerned, and why."""
+    name = "standard input" if path in (None, STANDARD_INPUT) else path
+    return f"{name}: {error.strerror or error}"
 
 
 def one_of(name: str, value: object, other_name: str, other_value: object) -> None:
@@ -137,6 +165,7 @@ Dsn = Annotated[
     str | None,
     typer.Option(
         "--dsn",
+        envvar=DSN_VARIABLE,
         metavar="CONNINFO",
         help="The database: a connection string or URI of libpq. What it leaves out comes from libpq's own "
         "environment (PGHOST, PGSERVICE, ...).",

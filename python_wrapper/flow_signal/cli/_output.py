@@ -13,8 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+from ._exit_code import ExitCode
 from ._problem import Problem
-from ._stream import write
+from ._stream import visible, write
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -28,7 +29,7 @@ class Output:
 
     as_json: bool
 
-    @property
+    @cached_property
     def terminal(self) -> Terminal:
         """Standard output, for people."""
         from ._terminal import Terminal
@@ -64,14 +65,24 @@ class Output:
         if self.as_json:
             write(json.dumps(problem.document()) + "\n", sys.stderr)
             return
-        from ._terminal import BAD, FAINT
+        try:
+            from ._terminal import BAD, FAINT
+        except ModuleNotFoundError:  # an installation without the extra `cli`
+            for name, text in problem.texts().items():
+                write(f"{name}: {visible(text)}\n", sys.stderr)
+            return
+        for name, text in problem.texts().items():
+            self.errors.say((f"{name}: ", BAD if name == "error" else FAINT), text)
 
-        terminal = self.errors
-        line = "" if problem.line is None else f"line {problem.line}: "
-        terminal.say(("error: ", BAD), line, problem.message, f" ({problem.sqlstate})" if problem.sqlstate else "")
-        for name, text in (("detail", problem.detail), ("hint", problem.hint)):
-            if text:
-                terminal.say((f"{name}: ", FAINT), text)
+
+def if_somebody_reads() -> None:
+    """Raise Problem if what was printed has no reader any more, so that the transaction is rolled back."""
+    if not write("", sys.stdout):
+        raise Problem(
+            code=ExitCode.FAILED,
+            message="nobody reads standard output any more",
+            detail="what was not read stays as it was: nothing was changed",
+        )
 
 
 def document(result: DataclassInstance) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from ._exit_code import ExitCode
+from ._stream import NotPrinted
 
 
 @dataclass(kw_only=True, eq=False)
@@ -24,6 +25,13 @@ class Problem(Exception):
     line: int | None = None
     """Of the file of --from: the problem is that of this line alone."""
 
+    def texts(self) -> dict[str, str]:
+        """Return the parts of the problem that are there, for people."""
+        line = "" if self.line is None else f"line {self.line}: "
+        sqlstate = f" ({self.sqlstate})" if self.sqlstate else ""
+        parts = {"error": f"{line}{self.message}{sqlstate}", "detail": self.detail, "hint": self.hint}
+        return {name: text for name, text in parts.items() if text}
+
     def document(self) -> dict[str, Any]:
         """Return the problem as --json prints it."""
         return {
@@ -36,11 +44,24 @@ class Problem(Exception):
         }
 
 
-def problem_of(error: psycopg.Error) -> Problem:
-    """Return what the database has to say, or psycopg in its place."""
-    hint = error.diag.message_hint
-    if error.sqlstate == "3F000":
-        hint = "install flow-signal in this database: flow-signal migrate"
+def problem_of(error: BaseException) -> Problem:
+    """Return what the database has to say, or psycopg, the system, or the user by Ctrl-C."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, psycopg.Error):
+        return _refusal(error)
+    if isinstance(error, NotPrinted):
+        return Problem(code=ExitCode.FAILED, message=f"standard output: {error}")
+    if isinstance(error, KeyboardInterrupt):
+        return Problem(code=ExitCode.INTERRUPTED, message="interrupted")
+    return Problem(code=ExitCode.FAILED, message=str(error))
+
+
+def _refusal(error: psycopg.Error) -> Problem:
+    hint = {
+        "3F000": "install flow-signal in this database: flow-signal migrate",
+        "42883": "an earlier release may be installed in this database: flow-signal version, flow-signal migrate",
+    }.get(error.sqlstate or "", error.diag.message_hint)
     return Problem(
         code=_code_of(error),
         message=error.diag.message_primary or str(error).strip(),
@@ -51,17 +72,17 @@ def problem_of(error: psycopg.Error) -> Problem:
 
 
 @contextmanager
-def telling(how_far: Callable[[], str]) -> Iterator[None]:
-    """If the database, a file or Ctrl-C ends the block, tell how far it has come."""
+def telling(how_far: Callable[[], str], *, unprinted: ExitCode = ExitCode.NOT_PRINTED) -> Iterator[None]:
+    """If the database, a file, standard output or Ctrl-C ends the block, tell how far it has come.
+
+    :param unprinted: the exit code if it is standard output.
+    """
     try:
         yield
-    except (psycopg.Error, OSError, KeyboardInterrupt) as error:
-        if isinstance(error, psycopg.Error):
-            problem = problem_of(error)
-        elif isinstance(error, OSError):
-            problem = Problem(code=ExitCode.FAILED, message=str(error))
-        else:
-            problem = Problem(code=ExitCode.INTERRUPTED, message="interrupted")
+    except (Problem, psycopg.Error, NotPrinted, OSError, KeyboardInterrupt) as error:
+        problem = problem_of(error)
+        if isinstance(error, NotPrinted):
+            problem.code = unprinted
         problem.detail = "; ".join(filter(None, [problem.detail, how_far()]))
         raise problem from None
 
@@ -70,6 +91,8 @@ def _code_of(error: psycopg.Error) -> ExitCode:
     sqlstate = error.sqlstate or ""
     if isinstance(error, psycopg.OperationalError) and (not sqlstate or sqlstate.startswith(("08", "57P"))):
         return ExitCode.CONNECTION_LOST
+    if sqlstate == "3F000":
+        return ExitCode.NOT_FOUND
     if isinstance(error, psycopg.DataError) or sqlstate.startswith(("0A", "22", "54", "WS")):
         return ExitCode.REFUSED
     return ExitCode.FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TextIO
 
@@ -11,18 +11,18 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from ._stream import discard
+from ._stream import visible
 
 GOOD, NOTABLE, BAD, FAINT, CODE = "bold green", "bold yellow", "bold red", "dim", "cyan"
 LABEL_WIDTH = 14
+GAP = "  "
 
 
 class Terminal(Console):
     """A console of rich's that takes every text as it is."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.has_reader = True
-        self._stream = stream
+        self._records = False
         super().__init__(
             file=stream,
             color_system=None if os.environ.get("NO_COLOR") else "auto",
@@ -30,10 +30,12 @@ class Terminal(Console):
             markup=False,
             emoji=False,
         )
+        if self.width < 1:  # COLUMNS=0, where rich prints nothing
+            self.width = 80
 
-    def on_broken_pipe(self) -> None:
-        self.has_reader = False
-        discard(self._stream)
+    @property
+    def has_reader(self) -> bool:
+        return bool(getattr(self.file, "has_reader", True))
 
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Print one line of texts or (text, style) pairs.
@@ -49,15 +51,31 @@ class Terminal(Console):
         shown = ("(none)", FAINT) if value is None else text
         self.say((name.ljust(width), FAINT), shown)
 
-    def table(self, names: Iterable[str], rows: Iterable[Iterable[object]], *, heading: bool = True) -> None:
-        """Print rows below the names of their columns, each row on one line."""
-        cells = [[*names], *([_cell(value) for value in row] for row in rows)]
-        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-        head, *lines = ("  ".join(map(_padded, row, widths)).rstrip() for row in cells)
+    def table(self, names: Sequence[str], rows: Iterable[Iterable[object]], *, heading: bool = True) -> None:
+        """Print rows below the names of their columns, each row on one line.
+
+        On a terminal that is too narrow for them, print each row as a record, a line for each value, and so each row of
+        the tables that follow.
+        """
+        cells = [[_cell(value) for value in row] for row in rows]
+        widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+        if cells and self.file.isatty() and sum(widths) + len(GAP) * (len(widths) - 1) > self.width:
+            self._records = True
+        if self._records:
+            for number, row in enumerate(cells):
+                if number or not heading:
+                    self.say()
+                for name, value in zip(names, row, strict=True):
+                    self.value(name, value, width=max(map(len, names)) + len(GAP))
+            return
         if heading:
-            self.say((head, FAINT))
-        if lines:
-            self.say("\n".join(lines))
+            self.say((_line(names, widths), FAINT))
+        if cells:
+            self.say("\n".join(_line(row, widths) for row in cells))
+
+
+def _line(row: Iterable[str], widths: Iterable[int]) -> str:
+    return GAP.join(map(_padded, row, widths)).rstrip()
 
 
 def _padded(text: str, width: int) -> str:
@@ -68,10 +86,3 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%SZ}"
     return "-" if value is None else visible(str(value)).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def visible(text: str) -> str:
-    """Escape what a terminal would act on rather than show."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, fields
 from datetime import timedelta
 from typing import Annotated, Any
 
+import psycopg
 import typer
 
 from .._sync_store import FlowSignalStore
@@ -24,7 +27,7 @@ from ._options import (
     payload_text,
 )
 from ._output import Output, document
-from ._problem import telling
+from ._problem import problem_of, telling
 from ._progress import progress
 
 
@@ -40,11 +43,21 @@ def broadcast(
     with transaction(dsn) as connection:
         results = FlowSignalStore(connection).broadcast_signal(signal, payload_json=payload_json)
     output = Output(as_json)
-    if as_json:
-        for result in results:
-            output.json(document(result))
-        return
-    output.terminal.table(["run_id", "step_key"], ([result.run_id, result.step_key] for result in results))
+    with telling(lambda: f"{len(results)} waiters got the signal"):
+        if as_json:
+            for result in results:
+                output.json(document(result))
+            return
+        output.terminal.table(["run_id", "step_key"], ([result.run_id, result.step_key] for result in results))
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Tell that a view is missing as it is told of a function."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable:
+        raise problem_of(psycopg.errors.InvalidSchemaName("flow-signal is not installed in this database")) from None
 
 
 def remove_run(run: Run, dsn: Dsn = None, as_json: Json = False) -> None:
@@ -52,15 +65,16 @@ def remove_run(run: Run, dsn: Dsn = None, as_json: Json = False) -> None:
     with transaction(dsn) as connection:
         removed = FlowSignalStore(connection).remove_run(run)
     output = Output(as_json)
-    if as_json:
-        output.json({"removed": removed})
-    else:
-        output.terminal.value("removed", removed)
+    with telling(lambda: f"{removed} waiters are removed"):
+        if as_json:
+            output.json({"removed": removed})
+        else:
+            output.terminal.value("removed", removed)
 
 
 def stats(dsn: Dsn = None, as_json: JsonLines = False) -> None:
     """Show the numbers of each signal: who waits, what is kept, and how long waits take."""
-    with transaction(dsn) as connection:
+    with transaction(dsn) as connection, installed():
         rows = FlowSignalStore(connection).signal_stats()
     output = Output(as_json)
     if as_json:
@@ -72,7 +86,7 @@ def stats(dsn: Dsn = None, as_json: JsonLines = False) -> None:
 
 def health(dsn: Dsn = None, as_json: Json = False) -> None:
     """Show what monitoring needs to know; the exit code tells whether somebody should look at it."""
-    with transaction(dsn) as connection:
+    with transaction(dsn) as connection, installed():
         health = FlowSignalStore(connection).health()
     values = document(health)
     output = Output(as_json)
@@ -128,7 +142,8 @@ def purge(
                 show(0, deleted)
                 if not purge_all:
                     break
-    if as_json:
-        output.json({"deleted": deleted})
-    else:
-        output.terminal.value("deleted", deleted)
+    with telling(lambda: f"{deleted} are deleted"):
+        if as_json:
+            output.json({"deleted": deleted})
+        else:
+            output.terminal.value("deleted", deleted)
