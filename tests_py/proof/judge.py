@@ -1,0 +1,132 @@
+"""Whether a history can be explained: the search of Wing and Gong, with memory.
+
+A history is explained if its operations can be put in an order in which each takes place within its interval and the
+model answers it as the database did. The search tries, from each state, every operation that may be the next: one that
+was invoked before any other that is left has returned. States that failed once, with the same operations left, are not
+tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tests_py.proof.history import CONTROLS, NEVER, UNKNOWN, Operation
+from tests_py.proof.model import Model, Moment, Refused
+from tests_py.proof.transactions import Hints, State, following, turning_points
+
+DELIVERIES = {"deliver_signal", "deliver_signals", "deliver_to_step", "broadcast_signal"}
+WAITERS = {"register_waiter", "register_waiters", "get_waiter", "await_waiter", "remove_waiter", "claim_waiters"}
+WAITERS |= {"list_waiters"}
+
+
+class Judge:
+    """The search in one history of one run."""
+
+    def __init__(self, history: Iterable[Operation], *, quota: int = 1000) -> None:
+        self.clients: dict[str, list[Operation]] = {}
+        for operation in sorted(history, key=lambda operation: operation.invoked):
+            self.clients.setdefault(operation.client, []).append(operation)
+        self.names = sorted(self.clients)
+        self.queues = [self.clients[name] for name in self.names]
+        self.hints = hints([operation for queue in self.queues for operation in queue])
+        self.busy = {id(operation): self.overlaps(operation) for queue in self.queues for operation in queue}
+        self.quota = quota
+        self.tried = 0
+        self.furthest: tuple[int, tuple[int, ...], State] = (-1, (), State({}, {}))
+
+    def overlaps(self, operation: Operation) -> bool:
+        return any(
+            other.invoked <= operation.returned and operation.invoked <= other.returned
+            for name, queue in self.clients.items()
+            if name != operation.client
+            for other in queue
+        )
+
+    def objection(self) -> str | None:
+        """None if the history is explained, else what was not."""
+        start = ((0,) * len(self.queues), State({}, {}, self.quota))
+        stack = [start]
+        failed: set[object] = set()
+        while stack:
+            done, state = stack.pop()
+            fingerprint = (done, state.fingerprint())
+            if fingerprint in failed:
+                continue
+            failed.add(fingerprint)
+            if sum(done) > self.furthest[0]:
+                self.furthest = (sum(done), done, state)
+            if self.complete(done):
+                return None
+            stack += self.successors(done, state)
+        return self.report()
+
+    def complete(self, done: tuple[int, ...]) -> bool:
+        return all(n == len(queue) or queue[n].returned == NEVER for n, queue in zip(done, self.queues, strict=True))
+
+    def candidates(self, done: tuple[int, ...]) -> list[int]:
+        """The clients whose next operation may be the next of all, the one to return first as the last."""
+        left = [n for n, queue in enumerate(self.queues) if done[n] < len(queue)]
+        first = min(self.queues[n][done[n]].returned for n in left)
+        found = [n for n in left if self.queues[n][done[n]].invoked <= first]
+        return sorted(found, key=lambda n: -self.queues[n][done[n]].returned)
+
+    def successors(self, done: tuple[int, ...], state: State) -> list[tuple[tuple[int, ...], State]]:
+        found = []
+        for n in self.candidates(done):
+            operation = self.queues[n][done[n]]
+            after = (*done[:n], done[n] + 1, *done[n + 1 :])
+            self.tried += 1
+            for following_state in following(state, operation, self.busy[id(operation)], self.hints):
+                if following_state is state and operation.answer is not UNKNOWN:
+                    return [(after, state)]  # what changes nothing may as well take place now
+                found.append((after, following_state))
+            if operation.answer is UNKNOWN and operation.function not in CONTROLS:
+                found.append((after, state))  # it never took place
+        return found
+
+    def report(self) -> str:
+        """The operations that nothing explains, where the search got furthest, and what the model says."""
+        _, done, state = self.furthest
+        lines = ["Nothing explains one of these operations:"]
+        for n in self.candidates(done):
+            operation = self.queues[n][done[n]]
+            lines += [f"  {operation}", f"      model: {self.answers(state, operation)}"]
+        lines.append("committed rows:")
+        lines += [f"  {key}: {row}" for key, row in sorted(state.rows.items())]
+        for client, changes in state.open.items():
+            lines += [f"changes of {client}:", *(f"  {key}: {row}" for key, row in changes[-1].items())]
+        lines.append("before:")
+        lines += [f"  {queue[i]}" for n, queue in enumerate(self.queues) for i in range(max(0, done[n] - 4), done[n])]
+        return "\n".join(lines)
+
+    @staticmethod
+    def answers(state: State, operation: Operation) -> object:
+        if operation.function in CONTROLS:
+            return "-"
+        view = state.view(operation.client)
+        inputs = max(1, len(operation.arguments.get("run_ids", ())))
+        now = turning_points(operation, view)[-1]
+        try:
+            return Model(view).call(operation.function, [Moment(now)] * inputs, operation.arguments)
+        except Refused as refused:
+            return refused.sqlstate
+
+
+def hints(history: Sequence[Operation]) -> Hints:
+    created: dict[str, set[int]] = {}
+    delivered: set[int] = set()
+    for operation in history:
+        if isinstance(operation.answer, tuple):
+            for row in operation.answer:
+                if operation.function in DELIVERIES:
+                    delivered.add(row[3])
+                elif operation.function in WAITERS:
+                    created.setdefault(row[1], set()).add(row[4])
+                    delivered.add(row[6])
+    known = frozenset(instant for instant in delivered if instant is not None)
+    return Hints({step: frozenset(instants) for step, instants in created.items()}, known)
+
+
+def objections(histories: Iterable[Sequence[Operation]]) -> list[str]:
+    """What the judge has to say against each history that nothing explains."""
+    return [text for history in histories if (text := Judge(history).objection())]

@@ -1,0 +1,275 @@
+"""What several transactions may be answered that use one database at the same time.
+
+`State` is the committed rows and, for each transaction that is not over, its changes. An operation takes place in one
+instant: a call reads the committed rows with its own transaction's changes on top, as READ COMMITTED does, and adds to
+these changes; COMMIT makes them everybody's. So that an answer is true whatever becomes of the other transactions, a
+call takes place only in an instant in which none of them has changed what the answer relies on:
+
+* a row that the call changes as well;
+* a live or overdue waiter that deliver_signal or broadcast_signal looks at, but a settled one may be in removal;
+* for a refusal or a buffering also a registration of the same signal, and for a registration a buffering;
+* the delivery id; for deliver_to_step and an `expired` from await_waiter the waiter of that step.
+
+A call that has been answered in an interval without such an instant has not waited, though the contract says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, combinations
+from typing import Any, NamedTuple
+
+from tests_py.proof.history import NO_EFFECT, UNKNOWN, Operation
+from tests_py.proof.model import Key, Model, Moment, Refused, Waiter
+
+Rows = Mapping[Key, Any]
+Changes = dict[Key, Any]
+
+
+class State(NamedTuple):
+    rows: Rows
+    open: Mapping[str, tuple[Changes, ...]]
+    """By client: the changes up to each savepoint, and up to now."""
+    quota: int = 1000
+
+    def view(self, client: str) -> dict[Key, Any]:
+        """The rows as the client sees them."""
+        rows = dict(self.rows)
+        for key, row in self.open.get(client, ({},))[-1].items():
+            if row is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = row
+        return rows
+
+    def others(self, client: str) -> list[Changes]:
+        return [changes[-1] for other, changes in self.open.items() if other != client]
+
+    def fingerprint(self) -> object:
+        """Equal for states from which the same can follow."""
+        transactions = [(client, *map(freeze, changes)) for client, changes in self.open.items()]
+        return freeze(self.rows), frozenset(transactions)
+
+
+def freeze(rows: Rows) -> frozenset[Any]:
+    return frozenset(rows.items())
+
+
+def following(state: State, operation: Operation, busy: bool, hints: Hints) -> Iterator[State]:
+    """The states in which the operation may leave this one if it takes place here; none if it cannot.
+
+    busy: Somebody else was at work meanwhile, and may have held locks that nobody sees.
+    """
+    client, changes = operation.client, state.open.get(operation.client)
+    match operation.function:
+        case "begin":
+            yield state._replace(open={**state.open, client: ({},)})
+        case "commit":
+            without = {other: stack for other, stack in state.open.items() if other != client}
+            yield state._replace(rows=state.view(client), open=without)
+            if operation.answer is UNKNOWN:
+                yield state._replace(open=without)
+        case "rollback":
+            yield state._replace(open={other: stack for other, stack in state.open.items() if other != client})
+        case "savepoint":
+            assert changes
+            yield state._replace(open={**state.open, client: (*changes, changes[-1])})
+        case "rollback to":
+            assert changes
+            yield state._replace(open={**state.open, client: changes[:-1]})
+        case "release":
+            assert changes
+            yield state._replace(open={**state.open, client: (*changes[:-2], changes[-1])})
+        case _ if operation.answer in NO_EFFECT:
+            yield state
+        case _:
+            yield from following_call(state, operation, busy, hints)
+
+
+def following_call(state: State, operation: Operation, busy: bool, hints: Hints) -> Iterator[State]:
+    client = operation.client
+    view, others = state.view(client), state.others(client)
+    for moments in possible_moments(operation, view, others, busy, hints):
+        model = Model(view, quota=state.quota)
+        answer: Any
+        try:
+            answer = model.call(operation.function, moments, operation.arguments)
+        except Refused as refused:
+            answer = refused.sqlstate
+        if operation.answer is not UNKNOWN and not agree(operation, answer):
+            continue
+        if any(must_wait(model, state.rows, other) for other in others):
+            continue
+        if not in_time(operation, model.changes, view):
+            continue
+        if not model.changes:
+            yield state
+        elif client in state.open:
+            *earlier, current = state.open[client]
+            yield state._replace(open={**state.open, client: (*earlier, {**current, **model.changes})})
+        else:
+            yield state._replace(rows=model.rows)
+
+
+def agree(operation: Operation, answer: Any) -> bool:
+    match operation.function:
+        case "purge" | "await_waiter" if isinstance(operation.answer, str) or isinstance(answer, str):
+            return bool(operation.answer == answer)
+        case "purge":
+            return True
+        case "broadcast_signal" if not isinstance(answer, str) and not isinstance(operation.answer, str):
+            return sorted(operation.answer) == sorted(answer)
+        case "list_buffered_signals" if not isinstance(answer, str):
+            return [without_time(row) for row in operation.answer] == [without_time(row) for row in answer]
+    return bool(operation.answer == answer)
+
+
+def without_time(signal: Sequence[Any]) -> Sequence[Any]:
+    """A buffered signal without the instant from which it was buffered: its sender is not told."""
+    return (*signal[:4], *signal[5:])
+
+
+def in_time(operation: Operation, changes: Changes, view: Rows) -> bool:
+    """Whether what the call wrote has plausible times."""
+    earliest, latest = operation.invoked, operation.returned + len(operation.arguments.get("run_ids", ()))
+    for key, row in changes.items():
+        if isinstance(row, Waiter):
+            old = view.get(key)
+            if old is None and not earliest <= row.created_at <= latest:
+                return False
+            fresh = row.delivered_at is not None and (old is None or old.delivered_at is None)
+            if fresh and not max(earliest, row.created_at) <= row.delivered_at <= latest:
+                return False
+    return True
+
+
+# -- waiting for one another
+
+
+def must_wait(model: Model, rows: Rows, other: Changes) -> bool:
+    """Whether the call must not take place before the other transaction, which made these changes, is over."""
+    if not other:
+        return False
+    if any(key in other for key in model.changes):
+        return True
+    return any(touches(other, rows, thing) for thing in model.relies_on)
+
+
+def touches(other: Changes, rows: Rows, thing: Key) -> bool:
+    match thing:
+        case ("row", *key):
+            return tuple(key) in other and matters(rows.get(tuple(key)), other[tuple(key)])
+        case ("id", run, signal, delivery_id):
+            if other.get(("receipt", run, signal, delivery_id)):
+                return True
+            return any(
+                key[:3] == ("buffered", run, signal) and row and row.delivery_id == delivery_id
+                for key, row in other.items()
+            )
+        case ("bufferings", run, signal):
+            return any(key[:3] == ("buffered", run, signal) and row for key, row in other.items())
+        case ("registrations", run, signal):
+            return any(
+                key[:2] == ("waiter", run) and row and row.signal_name == signal and is_registration(rows.get(key), row)
+                for key, row in other.items()
+            )
+    raise ValueError(thing)
+
+
+def matters(old: Waiter | None, new: Waiter | None) -> bool:
+    """Whether a change is more than a lease, or a deadline that was found to have passed."""
+    if old is None or new is None:
+        return old is not new
+    new = new._replace(due_at=old.due_at, claim_id=old.claim_id, attempt=old.attempt)
+    return new not in (old, old._replace(status="expired"))
+
+
+def is_registration(old: Waiter | None, new: Waiter) -> bool:
+    return old is None or old.signal_name != new.signal_name or old.expires_at != new.expires_at
+
+
+# -- what the database chooses
+
+
+class Hints(NamedTuple):
+    """Instants that the history mentions: what an operation of unknown outcome may have written."""
+
+    created_at: Mapping[str, frozenset[int]]
+    """By step."""
+    delivered_at: frozenset[int]
+
+
+def possible_moments(
+    operation: Operation, view: Rows, others: Sequence[Changes], busy: bool, hints: Hints
+) -> Iterator[list[Moment]]:
+    """What the call may have found when it decided; a batch has one for each input."""
+    answer = operation.answer
+    rows: Sequence[Any] = answer if isinstance(answer, tuple) else ()
+    inputs = max(1, len(operation.arguments.get("run_ids", ())))
+    instants = turning_points(operation, view)
+    if answer is UNKNOWN:
+        yield from guesses(operation, instants, hints, inputs)
+        return
+    match operation.function:
+        case "register_waiter" | "register_waiters":
+            for now in instants:
+                moments = [Moment(now if row[6] is None else row[6], created_at=row[4]) for row in rows]
+                yield moments or [Moment(now)] * inputs
+        case "deliver_signal" | "deliver_signals" | "deliver_to_step":
+            for now in instants:
+                moments = [Moment(row[3] if row[0] == "delivered" and not row[4] else now) for row in rows]
+                yield moments or [Moment(now)] * inputs
+        case "broadcast_signal" if rows:
+            yield [Moment(rows[0][3])]
+        case "claim_waiters":
+            locked = {key for other in others for key in other}
+            if busy or others:
+                claimed = {("waiter", row[0], row[1]) for row in rows}
+                locked.update(key for key in view if key not in claimed)
+            for now in dict.fromkeys([*instants, operation.returned]):
+                yield [Moment(now, claim_id=rows[0][8] if rows else None, locked=frozenset(locked))]
+        case "purge":
+            locked = {key for other in others for key in other}
+            now = instants[-1]
+            found = set(Model(view).purgeable(min(operation.arguments["settled_before"], now))) - locked
+            for skipped in subsets(sorted(found)):
+                yield [Moment(now, locked=frozenset(locked.union(skipped)))]
+        case "extend_claim":
+            for now in dict.fromkeys([*instants, operation.returned]):
+                yield [Moment(now)]
+        case _:
+            for now in instants:
+                yield [Moment(now)]
+
+
+def turning_points(operation: Operation, view: Rows) -> list[int]:
+    """Instants of the operation's interval, one of each stretch in which no deadline passes."""
+    passing: set[Any] = {operation.arguments.get("expires_at"), operation.arguments.get("buffer_until")}
+    if isinstance(operation.arguments.get("expires_at"), tuple):
+        passing = set(operation.arguments["expires_at"])
+    for key, row in view.items():
+        if key[0] == "waiter":
+            passing.update((row.expires_at, row.due_at))
+        elif key[0] == "buffered":
+            passing.add(row.buffered_until)
+    within = sorted(i for i in passing if i is not None and operation.invoked < i <= operation.returned)
+    return [operation.invoked, *within]
+
+
+def guesses(operation: Operation, instants: Sequence[int], hints: Hints, inputs: int) -> Iterator[list[Moment]]:
+    nows = [*(i for i in instants if i < 2**63), *(i for i in hints.delivered_at if i >= operation.invoked)]
+    steps = operation.arguments.get("step_keys", (operation.arguments.get("step_key"),) * inputs)
+    created = [
+        next((i for i in sorted(hints.created_at.get(step, ())) if i >= operation.invoked), operation.invoked)
+        for step in steps
+    ]
+    for now in dict.fromkeys(nows):
+        yield [Moment(max(now, at), created_at=at, claim_id="unknown") for at in (created or [operation.invoked])]
+
+
+def subsets(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
+    """All of a few keys; of many only none and all."""
+    if len(keys) > 4:
+        yield from ((), tuple(keys))
+    else:
+        yield from chain.from_iterable(combinations(keys, n) for n in range(len(keys) + 1))
