@@ -16,7 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Key = tuple[Any, ...]
-"""("waiter", run, step) | ("receipt", run, signal, delivery id) | ("buffered", run, signal, position)"""
+"""("waiter", run, step) | ("receipt", run, signal, delivery id) | ("buffered", run, signal, position)
+
+And ("notice", run, step, delivered_at), whose row is the channel: a NOTIFY that is sent by COMMIT.
+"""
 
 DAY = 86_400_000_000
 FIRST_INSTANT, LAST_INSTANT = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -383,7 +386,7 @@ class Model:
 
     def remove_run(self, moment: Moment, run_id: str) -> Answer:
         check_values(run_id)
-        keys = [key for key in self.rows if key[1] == run_id]
+        keys = [key for key in self.rows if key[0] != "notice" and key[1] == run_id]
         for key in keys:
             self.drop(key)
         return ((sum(key[0] == "waiter" for key in keys),),)
@@ -407,8 +410,10 @@ class Model:
                     settled_at = row.delivered_at if row.status == "delivered" else row.expires_at
                 case "buffered":
                     settled_at = row.buffered_until
-                case _:
+                case "receipt":
                     settled_at = row.delivered_at
+                case _:
+                    settled_at = None
             if settled_at is not None and settled_at < before:
                 found.append(key)
         kept = {(row.run_id, row.step_key) for key, row in self.rows.items() if key[0] == "waiter" and key not in found}
@@ -499,7 +504,7 @@ class Model:
         return (answer,)
 
     def hand_over(self, waiter: Waiter, payload_json: str | None, delivery_id: str | None, now: int) -> Waiter:
-        """The waiter gets the payload, and the id its receipt."""
+        """The waiter gets the payload, its channel a notification, and the id its receipt."""
         waiter = waiter._replace(
             status="delivered",
             delivered_at=now,
@@ -510,6 +515,8 @@ class Model:
         if delivery_id is not None:
             receipt = Receipt(waiter.step_key, now, payload_json)
             self.write(("receipt", waiter.run_id, waiter.signal_name, delivery_id), receipt)
+        if waiter.wake_channel is not None:
+            self.write(("notice", waiter.run_id, waiter.step_key, now), waiter.wake_channel)
         return waiter
 
     def put(self, waiter: Waiter) -> None:

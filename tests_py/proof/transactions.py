@@ -133,13 +133,15 @@ def in_time(operation: Operation, changes: Changes, view: Rows) -> bool:
     """Whether what the call wrote has plausible times."""
     earliest, latest = operation.invoked, operation.returned + len(operation.arguments.get("run_ids", ()))
     for key, row in changes.items():
-        if isinstance(row, Waiter):
-            old = view.get(key)
-            if old is None and not earliest <= row.created_at <= latest:
-                return False
-            fresh = row.delivered_at is not None and (old is None or old.delivered_at is None)
-            if fresh and not max(earliest, row.created_at) <= row.delivered_at <= latest:
-                return False
+        old = view.get(key)
+        if not isinstance(row, Waiter):
+            continue
+        if old is None and not earliest <= row.created_at <= latest:
+            return False
+        if row.delivered_at is None or (old is not None and old.delivered_at is not None):
+            continue
+        if not max(earliest, row.created_at) <= row.delivered_at <= latest:
+            return False
     return True
 
 
@@ -230,10 +232,10 @@ def possible_moments(
                 yield [Moment(now, claim_id=rows[0][8] if rows else None, locked=frozenset(locked))]
         case "purge":
             locked = {key for other in others for key in other}
-            now = instants[-1]
-            found = set(Model(view).purgeable(min(operation.arguments["settled_before"], now))) - locked
-            for skipped in subsets(sorted(found)):
-                yield [Moment(now, locked=frozenset(locked.union(skipped)))]
+            for now in instants:
+                found = set(Model(view).purgeable(min(operation.arguments["settled_before"], now))) - locked
+                for skipped in subsets(sorted(found)) if busy or others else [()]:
+                    yield [Moment(now, locked=frozenset(locked.union(skipped)))]
         case "extend_claim":
             for now in dict.fromkeys([*instants, operation.returned]):
                 yield [Moment(now)]

@@ -1,0 +1,11 @@
+"""How much of the proof is run: FLOW_SIGNAL_PROOF=long makes it the long form, which `make soak` runs."""
+
+from __future__ import annotations
+
+import os
+
+LONG = os.environ.get("FLOW_SIGNAL_PROOF") == "long"
+
+
+def scaled(short: int, factor: int = 50) -> int:
+    return short * factor if LONG else short
