@@ -28,6 +28,11 @@ class Operation(NamedTuple):
     returned: int
     """Both by the database's clock; NEVER after UNKNOWN."""
 
+    @property
+    def inputs(self) -> int:
+        """How many verdicts the call gives: a batch one for each element."""
+        return len(self.arguments["run_ids"]) if "run_ids" in self.arguments else 1
+
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         answer = "?" if self.answer is UNKNOWN else self.answer

@@ -104,10 +104,9 @@ class Judge:
         if operation.function in CONTROLS:
             return "-"
         view = state.view(operation.client)
-        inputs = max(1, len(operation.arguments.get("run_ids", ())))
         now = turning_points(operation, view)[-1]
         try:
-            return Model(view).call(operation.function, [Moment(now)] * inputs, operation.arguments)
+            return Model(view).call(operation.function, [Moment(now)] * operation.inputs, operation.arguments)
         except Refused as refused:
             return refused.sqlstate
 

@@ -273,6 +273,10 @@ def test_one_client(database: str) -> None:
     OneClient.conninfo = database
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     options = settings(
-        max_examples=soak.scaled(40), stateful_step_count=30, deadline=None, suppress_health_check=checks
+        max_examples=soak.scaled(40),
+        stateful_step_count=30,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=checks,
     )
     run_state_machine_as_test(OneClient, settings=options)

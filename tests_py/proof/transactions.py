@@ -131,7 +131,7 @@ def without_time(signal: Sequence[Any]) -> Sequence[Any]:
 
 def in_time(operation: Operation, changes: Changes, view: Rows) -> bool:
     """Whether what the call wrote has plausible times."""
-    earliest, latest = operation.invoked, operation.returned + len(operation.arguments.get("run_ids", ()))
+    earliest, latest = operation.invoked, operation.returned + operation.inputs
     for key, row in changes.items():
         old = view.get(key)
         if not isinstance(row, Waiter):
@@ -207,7 +207,8 @@ def possible_moments(
     """What the call may have found when it decided; a batch has one for each input."""
     answer = operation.answer
     rows: Sequence[Any] = answer if isinstance(answer, tuple) else ()
-    inputs = max(1, len(operation.arguments.get("run_ids", ())))
+    refused = isinstance(answer, str)
+    inputs = operation.inputs
     instants = turning_points(operation, view)
     if answer is UNKNOWN:
         yield from guesses(operation, instants, hints, inputs)
@@ -216,11 +217,11 @@ def possible_moments(
         case "register_waiter" | "register_waiters":
             for now in instants:
                 moments = [Moment(now if row[6] is None else row[6], created_at=row[4]) for row in rows]
-                yield moments or [Moment(now)] * inputs
+                yield [Moment(now)] * inputs if refused else moments
         case "deliver_signal" | "deliver_signals" | "deliver_to_step":
             for now in instants:
                 moments = [Moment(row[3] if row[0] == "delivered" and not row[4] else now) for row in rows]
-                yield moments or [Moment(now)] * inputs
+                yield [Moment(now)] * inputs if refused else moments
         case "broadcast_signal" if rows:
             yield [Moment(rows[0][3])]
         case "claim_waiters":
@@ -266,7 +267,7 @@ def guesses(operation: Operation, instants: Sequence[int], hints: Hints, inputs:
         for step in steps
     ]
     for now in dict.fromkeys(nows):
-        yield [Moment(max(now, at), created_at=at, claim_id="unknown") for at in (created or [operation.invoked])]
+        yield [Moment(max(now, at), created_at=at, claim_id="unknown") for at in created]
 
 
 def subsets(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
