@@ -18,6 +18,10 @@ DELIVERIES = {"deliver_signal", "deliver_signals", "deliver_to_step", "broadcast
 WAITERS = {"register_waiter", "register_waiters", "get_waiter", "await_waiter", "remove_waiter", "claim_waiters"}
 WAITERS |= {"list_waiters"}
 
+READERS = {"get_waiter", "await_waiter", "list_waiters", "list_buffered_signals", "begin"}
+FINDERS = {"remove_waiter", "claim_waiters", "extend_claim", "withdraw_signal", "broadcast_signal"}
+"""They change nothing if they find nothing."""
+
 
 class Judge:
     """The search in one history of one run."""
@@ -77,8 +81,8 @@ class Judge:
             after = (*done[:n], done[n] + 1, *done[n + 1 :])
             self.tried += 1
             for following_state in following(state, operation, self.busy[id(operation)], self.hints):
-                if following_state is state and operation.answer is not UNKNOWN:
-                    return [(after, state)]  # what changes nothing may as well take place now
+                if following_state is state and reads(operation):
+                    return [(after, state)]  # it could only take place later, with the same effect
                 found.append((after, following_state))
             if operation.answer is UNKNOWN and operation.function not in CONTROLS:
                 found.append((after, state))  # it never took place
@@ -109,6 +113,16 @@ class Judge:
             return Model(view).call(operation.function, [Moment(now)] * operation.inputs, operation.arguments)
         except Refused as refused:
             return refused.sqlstate
+
+
+def reads(operation: Operation) -> bool:
+    """Whether a call that was answered so has changed nothing, wherever it took place."""
+    answer = operation.answer
+    if isinstance(answer, str) or operation.function in READERS:
+        return True
+    if operation.function in ("deliver_signal", "deliver_signals", "deliver_to_step") and answer is not UNKNOWN:
+        return all(row[0] not in ("delivered", "buffered") or row[4] for row in answer)
+    return operation.function in FINDERS and answer in ((), ((False,),))
 
 
 def hints(history: Sequence[Operation]) -> Hints:

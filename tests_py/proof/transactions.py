@@ -10,7 +10,9 @@ call takes place only in an instant in which none of them has changed what the a
 * for a refusal or a buffering also a registration of the same signal, and for a registration a buffering;
 * the delivery id; for deliver_to_step and an `expired` from await_waiter the waiter of that step.
 
-A call that has been answered in an interval without such an instant has not waited, though the contract says so.
+That a call finds a waiter past its deadline and settles it is a mark of its own, ("settled", run, step): it comes in
+nobody's way. A call that has been answered in an interval without such an instant has not waited, as the contract says
+it must.
 """
 
 from __future__ import annotations
@@ -40,6 +42,17 @@ class State(NamedTuple):
                 rows.pop(key, None)
             else:
                 rows[key] = row
+        return rows
+
+    def shown(self, client: str) -> dict[Key, Any]:
+        """The same for the model, to which a settled waiter is one that is expired."""
+        rows = self.view(client)
+        for key in [key for key in rows if key[0] == "settled"]:
+            of_waiter = ("waiter", *key[1:])
+            waiter = rows.get(of_waiter)
+            if waiter and waiter.status == "waiting" and waiter.expires_at == rows[key]:
+                rows[of_waiter] = waiter._replace(status="expired")
+            del rows[key]
         return rows
 
     def others(self, client: str) -> list[Changes]:
@@ -88,7 +101,7 @@ def following(state: State, operation: Operation, busy: bool, hints: Hints) -> I
 
 def following_call(state: State, operation: Operation, busy: bool, hints: Hints) -> Iterator[State]:
     client = operation.client
-    view, others = state.view(client), state.others(client)
+    view, others = state.shown(client), state.others(client)
     for moments in possible_moments(operation, view, others, busy, hints):
         model = Model(view, quota=state.quota)
         answer: Any
@@ -102,13 +115,20 @@ def following_call(state: State, operation: Operation, busy: bool, hints: Hints)
             continue
         if not in_time(operation, model.changes, view):
             continue
-        if not model.changes:
+        changes: Changes = {}
+        for key, row in model.changes.items():
+            if settles(view.get(key), row):
+                changes["settled", key[1], key[2]] = row.expires_at
+            else:
+                changes[key] = row
+        if not changes:
             yield state
         elif client in state.open:
             *earlier, current = state.open[client]
-            yield state._replace(open={**state.open, client: (*earlier, {**current, **model.changes})})
+            yield state._replace(open={**state.open, client: (*earlier, {**current, **changes})})
         else:
-            yield state._replace(rows=model.rows)
+            rows = {**state.rows, **changes}
+            yield state._replace(rows={key: row for key, row in rows.items() if row is not None})
 
 
 def agree(operation: Operation, answer: Any) -> bool:
@@ -179,14 +199,21 @@ def touches(other: Changes, rows: Rows, thing: Key) -> bool:
 
 
 def matters(old: Waiter | None, new: Waiter | None) -> bool:
-    """Whether a change is more than a lease, or a deadline that was found to have passed."""
+    """Whether a change is more than a lease."""
     if old is None or new is None:
         return old is not new
-    new = new._replace(due_at=old.due_at, claim_id=old.claim_id, attempt=old.attempt)
-    return new not in (old, old._replace(status="expired"))
+    return new._replace(due_at=old.due_at, claim_id=old.claim_id, attempt=old.attempt) != old
+
+
+def settles(old: Any, new: Any) -> bool:
+    """Whether a change only notes that the deadline has passed, which is true in any order."""
+    return isinstance(old, Waiter) and old.status == "waiting" and new == old._replace(status="expired")
 
 
 def is_registration(old: Waiter | None, new: Waiter) -> bool:
+    """Whether a signal may find the waiter; one that is expired at once has nothing to wait for."""
+    if new.status == "expired":
+        return False
     return old is None or old.signal_name != new.signal_name or old.expires_at != new.expires_at
 
 
