@@ -30,6 +30,7 @@ class Scene:
     number: int
     run: str = field(default_factory=lambda: str(uuid4()))
     claim_id: str = field(default_factory=lambda: str(uuid4()))
+    position: int = 1
 
     @property
     def signal(self) -> str:
@@ -104,6 +105,8 @@ def overdue_and_live(scene: Scene, client: Client) -> None:
 
 def buffered(scene: Scene, client: Client) -> None:
     make(client, scene.deliver("O", delivery_id="o", buffer_until=clock() + HOUR))
+    [row] = client("list_buffered_signals", run_id=scene.run)
+    scene.position = row[2]
 
 
 def claimed(scene: Scene, client: Client) -> None:
@@ -193,7 +196,7 @@ CALLS: dict[str, Callable[[Scene, str], Call]] = {
     ),
     "withdraw": lambda scene, actor: (
         "withdraw_signal",
-        {"run_id": scene.run, "signal_name": scene.signal, "position": 1},
+        {"run_id": scene.run, "signal_name": scene.signal, "position": scene.position},
     ),
     "remove run": lambda scene, actor: ("remove_run", {"run_id": scene.run}),
     "purge": lambda scene, actor: ("purge", {"settled_before": clock()}),

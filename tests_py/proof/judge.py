@@ -9,6 +9,7 @@ tried again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tests_py.proof.history import CONTROLS, NEVER, UNKNOWN, Operation
 from tests_py.proof.model import Model, Moment, Refused
@@ -17,6 +18,7 @@ from tests_py.proof.transactions import Hints, State, following, turning_points
 DELIVERIES = {"deliver_signal", "deliver_signals", "deliver_to_step", "broadcast_signal"}
 WAITERS = {"register_waiter", "register_waiters", "get_waiter", "await_waiter", "remove_waiter", "claim_waiters"}
 WAITERS |= {"list_waiters"}
+BUFFERED = {"list_buffered_signals", "withdraw_signal"}
 
 READERS = {"get_waiter", "await_waiter", "list_waiters", "list_buffered_signals", "begin"}
 FINDERS = {"remove_waiter", "claim_waiters", "extend_claim", "withdraw_signal", "broadcast_signal"}
@@ -128,16 +130,20 @@ def reads(operation: Operation) -> bool:
 def hints(history: Sequence[Operation]) -> Hints:
     created: dict[str, set[int]] = {}
     delivered: set[int] = set()
+    buffered: dict[tuple[Any, ...], tuple[int, int]] = {}
     for operation in history:
         if isinstance(operation.answer, tuple):
             for row in operation.answer:
-                if operation.function in DELIVERIES:
+                if operation.function in BUFFERED:
+                    _, signal_name, position, _, buffered_at, *signal = row
+                    buffered[signal_name, signal[0], signal[1], signal[2]] = (position, buffered_at)
+                elif operation.function in DELIVERIES:
                     delivered.add(row[3])
                 elif operation.function in WAITERS:
                     created.setdefault(row[1], set()).add(row[4])
                     delivered.add(row[6])
     known = frozenset(instant for instant in delivered if instant is not None)
-    return Hints({step: frozenset(instants) for step, instants in created.items()}, known)
+    return Hints({step: frozenset(instants) for step, instants in created.items()}, known, buffered)
 
 
 def objections(histories: Iterable[Sequence[Operation]]) -> list[str]:

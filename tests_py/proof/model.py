@@ -45,6 +45,8 @@ class Moment(NamedTuple):
     created_at: int | None = None
     """Of a new waiter; it is read before the call waits for others, so it may lie before `now`."""
     claim_id: str | None = None
+    position: int | None = None
+    """Of a newly buffered signal, behind those that are there."""
     locked: frozenset[Key] = frozenset()
     """What claim_waiters and purge skip."""
 
@@ -245,7 +247,7 @@ class Model:
             kept = self.buffered(run_id, signal_name)
             if sum(signal.buffered_until > now for signal in kept) >= self.quota:
                 raise Refused("WS004")
-            position = kept[-1].position + 1 if kept else 1
+            position = moment.position or (kept[-1].position + 1 if kept else 1)
             signal = Buffered(run_id, signal_name, position, now, buffer_until, delivery_id, payload_json)
             self.write(("buffered", *signal[:3]), signal)
             return (delivery("buffered", run_id),)

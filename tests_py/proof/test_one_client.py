@@ -29,7 +29,6 @@ from tests_py.proof.transactions import Hints, State, following
 
 SIGNALS = ["go", "stop"]
 SECOND, SOON = 1_000_000, 3_000
-NO_HINTS = Hints({}, frozenset())
 
 runs = st.integers(0, 1)
 steps, signals = st.sampled_from(["s", "t", "u"]), st.sampled_from(SIGNALS)
@@ -64,6 +63,7 @@ class OneClient(RuleBasedStateMachine):
         self.heard: Counter[str] = Counter()
         self.in_transaction = False
         self.claims: list[str] = [str(uuid4())]
+        self.positions = [1]
 
     # -- calls
 
@@ -85,7 +85,8 @@ class OneClient(RuleBasedStateMachine):
     def follow(self, function: str, **arguments: Any) -> Any:
         answer = self.client(function, **arguments)
         operation = self.client.history[-1]
-        fitting = [after for state in self.states for after in following(state, operation, False, NO_HINTS)]
+        hints = Hints({}, frozenset(), self.buffered() if function.startswith("deliver_signal") else {})
+        fitting = [after for state in self.states for after in following(state, operation, False, hints)]
         if not fitting:
             raise AssertionError(f"{operation}\n      model: {Judge.answers(self.states[0], operation)}")
         self.states = list({after.fingerprint(): after for after in fitting}.values())
@@ -94,6 +95,12 @@ class OneClient(RuleBasedStateMachine):
     def dump(self) -> list[Any]:
         execute = self.client.connection.execute
         return [execute(query.encode()).fetchall() for [query] in self.tables]
+
+    def buffered(self) -> dict[tuple[Any, ...], tuple[int, int]]:
+        """Where the signals are that are kept: a sender is not told."""
+        rows = [row for run in self.runs for row in self.client.ask("list_buffered_signals", {"run_id": run})]
+        self.positions = [row[2] for row in rows] or [1]
+        return {(row[1], *row[5:]): (row[2], row[4]) for row in rows}
 
     def at(self, distance: int | None) -> int | None:
         return None if distance is None else clock() + distance
@@ -191,8 +198,9 @@ class OneClient(RuleBasedStateMachine):
     def purge_buffered(self, before: int) -> None:
         self.call("purge_buffered", buffered_before=clock() + before)
 
-    @rule(run=runs, signal=signals, position=st.integers(1, 3))
-    def withdraw(self, run: int, signal: str, position: int) -> None:
+    @rule(run=runs, signal=signals, data=st.data())
+    def withdraw(self, run: int, signal: str, data: st.DataObject) -> None:
+        position = data.draw(st.sampled_from(self.positions))
         self.call("withdraw_signal", run_id=self.runs[run], signal_name=signal, position=position)
 
     @rule(signal=st.sampled_from([None, *SIGNALS]), state=st.sampled_from([None, "waiting", "delivered", "expired"]))

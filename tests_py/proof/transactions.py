@@ -139,14 +139,7 @@ def agree(operation: Operation, answer: Any) -> bool:
             return True
         case "broadcast_signal" if not isinstance(answer, str) and not isinstance(operation.answer, str):
             return sorted(operation.answer) == sorted(answer)
-        case "list_buffered_signals" if not isinstance(answer, str):
-            return [without_time(row) for row in operation.answer] == [without_time(row) for row in answer]
     return bool(operation.answer == answer)
-
-
-def without_time(signal: Sequence[Any]) -> Sequence[Any]:
-    """A buffered signal without the instant from which it was buffered: its sender is not told."""
-    return (*signal[:4], *signal[5:])
 
 
 def in_time(operation: Operation, changes: Changes, view: Rows) -> bool:
@@ -221,11 +214,13 @@ def is_registration(old: Waiter | None, new: Waiter) -> bool:
 
 
 class Hints(NamedTuple):
-    """Instants that the history mentions: what an operation of unknown outcome may have written."""
+    """What a call is not told of that which it writes, and the history shows elsewhere."""
 
     created_at: Mapping[str, frozenset[int]]
-    """By step."""
+    """By step; like the next for calls of unknown outcome."""
     delivered_at: frozenset[int]
+    buffered: Mapping[Key, tuple[int, int]]
+    """The position of a buffered signal and when it was buffered, by its signal, deadline, id and payload."""
 
 
 def possible_moments(
@@ -247,7 +242,7 @@ def possible_moments(
                 yield [Moment(now)] * inputs if refused else moments
         case "deliver_signal" | "deliver_signals" | "deliver_to_step":
             for now in instants:
-                moments = [Moment(row[3] if row[0] == "delivered" and not row[4] else now) for row in rows]
+                moments = [moment_of_delivery(operation, n, row, now, hints) for n, row in enumerate(rows)]
                 yield [Moment(now)] * inputs if refused else moments
         case "broadcast_signal" if rows:
             yield [Moment(rows[0][3])]
@@ -270,6 +265,17 @@ def possible_moments(
         case _:
             for now in instants:
                 yield [Moment(now)]
+
+
+def moment_of_delivery(operation: Operation, n: int, row: Sequence[Any], now: int, hints: Hints) -> Moment:
+    """The moment of the n-th verdict of a call."""
+    status, *_, delivered_at, replayed = row
+    if status == "delivered" and not replayed:
+        return Moment(delivered_at)
+    if status == "buffered" and not replayed:
+        position, buffered_at = hints.buffered.get(operation.signal(n), (None, now))
+        return Moment(buffered_at, position=position)
+    return Moment(now)
 
 
 def turning_points(operation: Operation, view: Rows) -> list[int]:
@@ -295,6 +301,10 @@ def guesses(operation: Operation, instants: Sequence[int], hints: Hints, inputs:
     ]
     for now in dict.fromkeys(nows):
         yield [Moment(max(now, at), created_at=at, claim_id="unknown") for at in created]
+    if operation.function in ("deliver_signal", "deliver_signals"):
+        kept = [hints.buffered.get(operation.signal(n)) for n in range(inputs)]
+        if any(kept):
+            yield [Moment(at, position=position) for position, at in (k or (None, operation.invoked) for k in kept)]
 
 
 def subsets(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
