@@ -18,6 +18,9 @@ from tests_py.proof.model import INFINITY, MINUS_INFINITY
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
 
+TIMEOUT = "20s"
+"""What takes longer than this waits for ever."""
+
 SPECIAL = {INFINITY: "infinity", MINUS_INFINITY: "-infinity", INFINITY - 1: "10000-01-01 00:00:00+00"}
 
 INSTANTS = {"buffer_until", "settled_before", "buffered_before", "expires_at"}
@@ -86,7 +89,7 @@ class Client:
     def __init__(self, conninfo: str, name: str, *, options: str = "") -> None:
         self.name = name
         self.connection = psycopg.connect(
-            conninfo, autocommit=True, options=f"-c deadlock_timeout=20ms -c statement_timeout=60s {options}"
+            conninfo, autocommit=True, options=f"-c deadlock_timeout=20ms -c statement_timeout={TIMEOUT} {options}"
         )
         self.connection.adapters.register_loader("json", TextLoader)
         self.pid = self.connection.info.backend_pid
@@ -123,6 +126,8 @@ class Client:
     def failure(self, error: psycopg.Error) -> Any:
         if self.connection.broken or error.sqlstate is None:
             return UNKNOWN
+        if error.sqlstate == "57014":
+            raise TimeoutError(f"a call does not end within {TIMEOUT}") from error
         return error.sqlstate
 
     def close(self) -> None:

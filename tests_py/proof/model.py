@@ -289,13 +289,14 @@ class Model:
         self.relies_on.add(("row", "waiter", run_id, step_key))
         waiter = self.waiter(run_id, step_key)
         if delivery_id is not None:
-            # Known for the signal of the waiter that is there now, or for this step under any signal.
-            signals = [waiter.signal_name] if waiter else []
-            signals += [
-                key[2]
+            # Known for this step under any signal, the latest first, or for the signal that the step waits for.
+            receipts = [
+                (row.delivered_at, key[2])
                 for key, row in self.rows.items()
                 if key[:2] == ("receipt", run_id) and key[3] == delivery_id and row.step_key == step_key
             ]
+            signals = [signal for _, signal in sorted(receipts, reverse=True)]
+            signals += [waiter.signal_name] if waiter else []
             for signal_name in signals:
                 known = self.known(run_id, signal_name, delivery_id, payload_json, now)
                 if known:

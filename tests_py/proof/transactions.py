@@ -253,6 +253,9 @@ def possible_moments(
                 locked.update(key for key in view if key not in claimed)
             for now in dict.fromkeys([*instants, operation.returned]):
                 yield [Moment(now, claim_id=rows[0][8] if rows else None, locked=frozenset(locked))]
+        case "await_waiter" if rows and rows[0][3] == "waiting" and (busy or others):
+            # Past the deadline it says so as well while another transaction holds the row, changed or not.
+            yield from ([Moment(now)] for now in (*instants, rows[0][4]))
         case "purge":
             locked = {key for other in others for key in other}
             for now in instants:
