@@ -286,7 +286,6 @@ class Model:
         check_payload(payload_json)
 
         now = moment.now
-        self.relies_on.add(("row", "waiter", run_id, step_key))
         waiter = self.waiter(run_id, step_key)
         if delivery_id is not None:
             # Known for this step under any signal, the latest first, or for the signal that the step waits for.
@@ -301,6 +300,7 @@ class Model:
                 known = self.known(run_id, signal_name, delivery_id, payload_json, now)
                 if known:
                     return known
+        self.relies_on.add(("row", "waiter", run_id, step_key))
         if waiter is None:
             return (delivery("not_found", run_id),)
         if waiter.status == "delivered":
@@ -334,13 +334,13 @@ class Model:
         return (waiter.answer(moment.now),) if waiter else ()
 
     def await_waiter(self, moment: Moment, run_id: str, step_key: str, max_wait: int) -> Answer:
-        """The last look of the call; until then it sleeps."""
+        """The last look of the call; until then it sleeps. That a waiter is settled as expired is certain anyway."""
         check_values(max_wait)
         check_range(max_wait, 0, 300_000_000)
-        answer = self.get_waiter(moment, run_id, step_key)
-        if answer and answer[0][3] == "expired":
+        waiter = self.waiter(run_id, step_key)
+        if waiter and waiter.status == "waiting" and waiter.is_overdue(moment.now):
             self.relies_on.add(("row", "waiter", run_id, step_key))
-        return answer
+        return self.get_waiter(moment, run_id, step_key)
 
     def remove_waiter(self, moment: Moment, run_id: str, step_key: str, claim_id: str | None = None) -> Answer:
         check_values(run_id, step_key)

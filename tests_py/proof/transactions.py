@@ -18,11 +18,13 @@ it must.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, combinations
+from itertools import chain, combinations, islice, product
 from typing import Any, NamedTuple
 
 from tests_py.proof.history import NO_EFFECT, UNKNOWN, Operation
 from tests_py.proof.model import Key, Model, Moment, Refused, Waiter
+
+MANY = 300
 
 Rows = Mapping[Key, Any]
 Changes = dict[Key, Any]
@@ -54,6 +56,14 @@ class State(NamedTuple):
                 rows[of_waiter] = waiter._replace(status="expired")
             del rows[key]
         return rows
+
+    def after_error(self, client: str) -> State:
+        """The same, but the server has undone the transaction up to its last savepoint, and let go of its locks."""
+        *earlier, current = self.open.get(client, ({},))
+        saved = earlier[-1] if earlier else {}
+        if current == saved:
+            return self
+        return self._replace(open={**self.open, client: (*earlier, saved)})
 
     def others(self, client: str) -> list[Changes]:
         return [changes[-1] for other, changes in self.open.items() if other != client]
@@ -94,7 +104,7 @@ def following(state: State, operation: Operation, busy: bool, hints: Hints) -> I
             assert changes
             yield state._replace(open={**state.open, client: (*changes[:-2], changes[-1])})
         case _ if operation.answer in NO_EFFECT:
-            yield state
+            yield state.after_error(client)
         case _:
             yield from following_call(state, operation, busy, hints)
 
@@ -121,7 +131,9 @@ def following_call(state: State, operation: Operation, busy: bool, hints: Hints)
                 changes["settled", key[1], key[2]] = row.expires_at
             else:
                 changes[key] = row
-        if not changes:
+        if isinstance(operation.answer, str):
+            yield state.after_error(client)
+        elif not changes:
             yield state
         elif client in state.open:
             *earlier, current = state.open[client]
@@ -236,14 +248,14 @@ def possible_moments(
         yield from guesses(operation, instants, hints, inputs)
         return
     match operation.function:
-        case "register_waiter" | "register_waiters":
-            for now in instants:
-                moments = [Moment(now if row[6] is None else row[6], created_at=row[4]) for row in rows]
-                yield [Moment(now)] * inputs if refused else moments
-        case "deliver_signal" | "deliver_signals" | "deliver_to_step":
-            for now in instants:
-                moments = [moment_of_delivery(operation, n, row, now, hints) for n, row in enumerate(rows)]
-                yield [Moment(now)] * inputs if refused else moments
+        case "register_waiter" | "register_waiters" | "deliver_signal" | "deliver_signals" | "deliver_to_step":
+            if refused:
+                yield from ([Moment(now)] * inputs for now in instants)
+            else:
+                of_row = moment_of_registration if operation.function.startswith("register") else moment_of_delivery
+                # A deadline may pass between two elements of a batch.
+                each = [dict.fromkeys(of_row(operation, n, now, hints) for now in instants) for n in range(inputs)]
+                yield from map(list, islice(product(*each), MANY))
         case "broadcast_signal" if rows:
             yield [Moment(rows[0][3])]
         case "claim_waiters":
@@ -270,9 +282,15 @@ def possible_moments(
                 yield [Moment(now)]
 
 
-def moment_of_delivery(operation: Operation, n: int, row: Sequence[Any], now: int, hints: Hints) -> Moment:
-    """The moment of the n-th verdict of a call."""
-    status, *_, delivered_at, replayed = row
+def moment_of_registration(operation: Operation, n: int, now: int, hints: Hints) -> Moment:
+    """The moment of the n-th row of the answer."""
+    *_, created_at, _, delivered_at, _ = operation.answer[n]
+    return Moment(now if delivered_at is None else delivered_at, created_at=created_at)
+
+
+def moment_of_delivery(operation: Operation, n: int, now: int, hints: Hints) -> Moment:
+    """The same of a verdict."""
+    status, *_, delivered_at, replayed = operation.answer[n]
     if status == "delivered" and not replayed:
         return Moment(delivered_at)
     if status == "buffered" and not replayed:
