@@ -82,14 +82,38 @@ def part_of(operation: Operation, run: str, run_of_queue: Mapping[str, str]) -> 
     kept = [n for n, run_id in enumerate(arguments["run_ids"]) if run_id == run]
     if not kept or (isinstance(answer, str) and len(kept) < len(arguments["run_ids"])):
         return None  # nothing of the run, or refused, perhaps for another run's sake
+    return elements(operation, kept)
+
+
+def elements(operation: Operation, kept: Sequence[int]) -> Operation:
+    """The batch with some of its elements."""
+    arguments, answer = operation.arguments, operation.answer
     arrays = {
         name: tuple(value[n] for n in kept)
         for name, value in arguments.items()
         if name in BATCHES[operation.function] and value is not None
     }
-    return operation._replace(
-        arguments={**arguments, **arrays}, answer=tuple(answer[n] for n in kept) if rows else answer
-    )
+    answer = tuple(answer[n] for n in kept) if isinstance(answer, tuple) else answer
+    return operation._replace(arguments={**arguments, **arrays}, answer=answer)
+
+
+def parts(operation: Operation) -> list[Operation]:
+    """The operation as those that may take place in instants of their own.
+
+    deliver_signals locks the waiters of one signal after the other, and refuses or buffers in the end, each signal for
+    itself; purge deletes row by row.
+    """
+    if operation.function == "purge":
+        return [operation] * 3
+    names = operation.arguments.get("signal_names", ())
+    if operation.function != "deliver_signals" or not isinstance(operation.answer, tuple) or len({*names}) < 2:
+        return [operation]
+    groups = [
+        [n for n, row in enumerate(operation.answer) if names[n] == name and (row[0] == "delivered") == delivered]
+        for delivered in (True, False)
+        for name in sorted({*names})
+    ]
+    return [elements(operation, group) for group in groups if group]
 
 
 def without_empty_transactions(operations: Sequence[Operation]) -> list[Operation]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tests_py.proof.history import CONTROLS, NEVER, UNKNOWN, Operation
+from tests_py.proof.history import CONTROLS, NEVER, UNKNOWN, Operation, parts
 from tests_py.proof.model import Model, Moment, Refused
 from tests_py.proof.transactions import Hints, State, following, turning_points
 
@@ -30,10 +30,17 @@ class Judge:
 
     def __init__(self, history: Iterable[Operation], *, quota: int = 1000) -> None:
         self.clients: dict[str, list[Operation]] = {}
+        begun: set[str] = set()
         for operation in sorted(history, key=lambda operation: operation.invoked):
-            # purge deletes row by row, so that others see some rows gone and some there.
-            copies = 3 if operation.function == "purge" else 1
-            self.clients.setdefault(operation.client, []).extend(operation._replace() for _ in range(copies))
+            client, among = operation.client, parts(operation)
+            if len(among) > 1 and client not in begun and operation.function != "purge":
+                begin, commit = (operation._replace(function=f, arguments={}, answer=()) for f in ("begin", "commit"))
+                among = [begin, *among, commit]
+            self.clients.setdefault(client, []).extend(part._replace() for part in among)
+            if operation.function == "begin":
+                begun.add(client)
+            elif operation.function in ("commit", "rollback"):
+                begun.discard(client)
         self.names = sorted(self.clients)
         self.queues = [self.clients[name] for name in self.names]
         self.hints = hints([operation for queue in self.queues for operation in queue])

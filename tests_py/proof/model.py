@@ -249,6 +249,7 @@ class Model:
                 raise Refused("WS004")
             position = moment.position or (kept[-1].position + 1 if kept else 1)
             signal = Buffered(run_id, signal_name, position, now, buffer_until, delivery_id, payload_json)
+            self.relies_on.add(("id", run_id, signal_name, delivery_id))
             self.write(("buffered", *signal[:3]), signal)
             return (delivery("buffered", run_id),)
         for waiter in self.waiters(run_id, signal_name, "delivered"):
@@ -490,7 +491,6 @@ class Model:
         """What became of the signal that came under this id before; a dead one is forgotten."""
         if delivery_id is None:
             return None
-        self.relies_on.add(("id", run_id, signal_name, delivery_id))
         receipt = self.rows.get(("receipt", run_id, signal_name, delivery_id))
         if receipt:
             answer = delivery("delivered", run_id, receipt.step_key, receipt.delivered_at, replayed=True)
@@ -517,6 +517,7 @@ class Model:
         self.put(waiter)
         if delivery_id is not None:
             receipt = Receipt(waiter.step_key, now, payload_json)
+            self.relies_on.add(("id", waiter.run_id, waiter.signal_name, delivery_id))
             self.write(("receipt", waiter.run_id, waiter.signal_name, delivery_id), receipt)
         if waiter.wake_channel is not None:
             self.write(("notice", waiter.run_id, waiter.step_key, now), waiter.wake_channel)

@@ -8,7 +8,8 @@ call takes place only in an instant in which none of them has changed what the a
 * a row that the call changes as well;
 * a live or overdue waiter that deliver_signal or broadcast_signal looks at, but a settled one may be in removal;
 * for a refusal or a buffering also a registration of the same signal, and for a registration a buffering;
-* the delivery id; for deliver_to_step and an `expired` from await_waiter the waiter of that step.
+* the id under which it delivers or buffers; for deliver_to_step and an `expired` from await_waiter the waiter of the
+  step.
 
 That a call finds a waiter past its deadline and settles it is a mark of its own, ("settled", run, step): it comes in
 nobody's way. A call that has been answered in an interval without such an instant has not waited, as the contract says
