@@ -34,13 +34,14 @@ class Operation(NamedTuple):
         return len(self.arguments["run_ids"]) if "run_ids" in self.arguments else 1
 
     def signal(self, n: int) -> tuple[Any, ...]:
-        """The n-th signal that a call delivers: its name, until when it is kept, its id and payload."""
+        """The n-th signal that a call delivers: its run and name, until when it is kept, its id and payload."""
         arguments = self.arguments
         until = arguments.get("buffer_until")
         if "run_ids" not in arguments:
-            return arguments.get("signal_name"), until, arguments.get("delivery_id"), arguments.get("payload_json")
+            id, payload = arguments.get("delivery_id"), arguments.get("payload_json")
+            return arguments["run_id"], arguments.get("signal_name"), until, id, payload
         ids, payloads = arguments.get("delivery_ids"), arguments.get("payloads_json")
-        return arguments["signal_names"][n], until, ids and ids[n], payloads and payloads[n]
+        return arguments["run_ids"][n], arguments["signal_names"][n], until, ids and ids[n], payloads and payloads[n]
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests_py.proof.history import CONTROLS, NEVER, UNKNOWN, Operation, parts
 from tests_py.proof.model import Model, Moment, Refused
-from tests_py.proof.transactions import Hints, State, following, turning_points
+from tests_py.proof.transactions import Hints, Place, State, following, turning_points
 
 DELIVERIES = {"deliver_signal", "deliver_signals", "deliver_to_step", "broadcast_signal"}
 WAITERS = {"register_waiter", "register_waiters", "get_waiter", "await_waiter", "remove_waiter", "claim_waiters"}
@@ -139,20 +139,24 @@ def reads(operation: Operation) -> bool:
 def hints(history: Sequence[Operation]) -> Hints:
     created: dict[str, set[int]] = {}
     delivered: set[int] = set()
-    buffered: dict[tuple[Any, ...], tuple[int, int]] = {}
+    buffered: dict[tuple[Any, ...], set[Place]] = {}
     for operation in history:
         if isinstance(operation.answer, tuple):
             for row in operation.answer:
                 if operation.function in BUFFERED:
-                    _, signal_name, position, _, buffered_at, *signal = row
-                    buffered[signal_name, signal[0], signal[1], signal[2]] = (position, buffered_at)
+                    run_id, signal_name, position, _, buffered_at, *signal = row
+                    buffered.setdefault((run_id, signal_name, *signal), set()).add((position, buffered_at))
                 elif operation.function in DELIVERIES:
                     delivered.add(row[3])
                 elif operation.function in WAITERS:
                     created.setdefault(row[1], set()).add(row[4])
                     delivered.add(row[6])
     known = frozenset(instant for instant in delivered if instant is not None)
-    return Hints({step: frozenset(instants) for step, instants in created.items()}, known, buffered)
+    return Hints(
+        {step: frozenset(instants) for step, instants in created.items()},
+        known,
+        {signal: sorted(places) for signal, places in buffered.items()},
+    )
 
 
 def objections(histories: Iterable[Sequence[Operation]]) -> list[str]:

@@ -25,7 +25,7 @@ from tests_py.proof import soak
 from tests_py.proof.database import Client, clock, functions
 from tests_py.proof.judge import Judge
 from tests_py.proof.model import DAY, INFINITY, MINUS_INFINITY
-from tests_py.proof.transactions import Hints, State, following
+from tests_py.proof.transactions import Hints, Place, State, following
 
 SIGNALS = ["go", "stop"]
 SECOND, SOON = 1_000_000, 3_000
@@ -97,11 +97,14 @@ class OneClient(RuleBasedStateMachine):
         execute = self.client.connection.execute
         return [execute(query.encode()).fetchall() for [query] in self.tables]
 
-    def buffered(self) -> dict[tuple[Any, ...], tuple[int, int]]:
+    def buffered(self) -> dict[tuple[Any, ...], list[Place]]:
         """Where the signals are that are kept: a sender is not told."""
         rows = [row for run in self.runs for row in self.client.ask("list_buffered_signals", {"run_id": run})]
         self.positions = [row[2] for row in rows] or [1]
-        return {(row[1], *row[5:]): (row[2], row[4]) for row in rows}
+        places: dict[tuple[Any, ...], list[Place]] = {}
+        for row in rows:
+            places.setdefault((*row[:2], *row[5:]), []).append((row[2], row[4]))
+        return places
 
     def at(self, distance: int | None) -> int | None:
         return None if distance is None else clock() + distance

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations, islice, product
 from typing import Any, NamedTuple
 
-from tests_py.proof.history import NO_EFFECT, UNKNOWN, Operation
+from tests_py.proof.history import NEVER, NO_EFFECT, UNKNOWN, Operation
 from tests_py.proof.model import Key, Model, Moment, Refused, Waiter
 
 MANY = 300
@@ -226,14 +226,33 @@ def is_registration(old: Waiter | None, new: Waiter) -> bool:
 # -- what the database chooses
 
 
+Place = tuple[int, int]
+"""The position of a buffered signal, and when it was buffered."""
+
+
 class Hints(NamedTuple):
     """What a call is not told of that which it writes, and the history shows elsewhere."""
 
     created_at: Mapping[str, frozenset[int]]
     """By step; like the next for calls of unknown outcome."""
     delivered_at: frozenset[int]
-    buffered: Mapping[Key, tuple[int, int]]
-    """The position of a buffered signal and when it was buffered, by its signal, deadline, id and payload."""
+    buffered: Mapping[Key, Sequence[Place]]
+    """By run, name, deadline, id and payload."""
+
+    def places(self, operation: Operation, view: Rows) -> list[Place | None]:
+        """For each signal that the operation delivers: its place if it is shown later and not there yet."""
+        if not operation.function.startswith("deliver_signal"):
+            return [None] * operation.inputs
+        free = {
+            signal: [place for place in places if ("buffered", *signal[:2], place[0]) not in view]
+            for signal, places in self.buffered.items()
+        }
+        found: list[Place | None] = []
+        for n in range(operation.inputs):
+            verdict = operation.answer[n] if isinstance(operation.answer, tuple) else ("buffered", False)
+            places = free.get(operation.signal(n)) if verdict[0] == "buffered" and not verdict[-1] else None
+            found.append(places.pop(0) if places else None)
+        return found
 
 
 def possible_moments(
@@ -246,16 +265,19 @@ def possible_moments(
     inputs = operation.inputs
     instants = turning_points(operation, view)
     if answer is UNKNOWN:
-        yield from guesses(operation, instants, hints, inputs)
+        yield from guesses(operation, instants, hints, view)
         return
     match operation.function:
         case "register_waiter" | "register_waiters" | "deliver_signal" | "deliver_signals" | "deliver_to_step":
             if refused:
                 yield from ([Moment(now)] * inputs for now in instants)
             else:
-                of_row = moment_of_registration if operation.function.startswith("register") else moment_of_delivery
+                places = hints.places(operation, view)
                 # A deadline may pass between two elements of a batch.
-                each = [dict.fromkeys(of_row(operation, n, now, hints) for now in instants) for n in range(inputs)]
+                each = [
+                    dict.fromkeys(moment_of(operation.function, row, place, now) for now in instants)
+                    for row, place in zip(rows, places, strict=True)
+                ]
                 yield from map(list, islice(product(*each), MANY))
         case "broadcast_signal" if rows:
             yield [Moment(rows[0][3])]
@@ -283,20 +305,16 @@ def possible_moments(
                 yield [Moment(now)]
 
 
-def moment_of_registration(operation: Operation, n: int, now: int, hints: Hints) -> Moment:
-    """The moment of the n-th row of the answer."""
-    *_, created_at, _, delivered_at, _ = operation.answer[n]
-    return Moment(now if delivered_at is None else delivered_at, created_at=created_at)
-
-
-def moment_of_delivery(operation: Operation, n: int, now: int, hints: Hints) -> Moment:
-    """The same of a verdict."""
-    status, *_, delivered_at, replayed = operation.answer[n]
+def moment_of(function: str, row: Sequence[Any], place: Place | None, now: int) -> Moment:
+    """The moment of a row of an answer: where it has an instant, that one."""
+    if function.startswith("register"):
+        created_at, delivered_at = row[4], row[6]
+        return Moment(now if delivered_at is None else delivered_at, created_at=created_at)
+    status, *_, delivered_at, replayed = row
     if status == "delivered" and not replayed:
         return Moment(delivered_at)
-    if status == "buffered" and not replayed:
-        position, buffered_at = hints.buffered.get(operation.signal(n), (None, now))
-        return Moment(buffered_at, position=position)
+    if place:
+        return Moment(place[1], position=place[0])
     return Moment(now)
 
 
@@ -314,19 +332,18 @@ def turning_points(operation: Operation, view: Rows) -> list[int]:
     return [operation.invoked, *within]
 
 
-def guesses(operation: Operation, instants: Sequence[int], hints: Hints, inputs: int) -> Iterator[list[Moment]]:
-    nows = [*(i for i in instants if i < 2**63), *(i for i in hints.delivered_at if i >= operation.invoked)]
-    steps = operation.arguments.get("step_keys", (operation.arguments.get("step_key"),) * inputs)
+def guesses(operation: Operation, instants: Sequence[int], hints: Hints, view: Rows) -> Iterator[list[Moment]]:
+    nows = [*(i for i in instants if i < NEVER), *(i for i in hints.delivered_at if i >= operation.invoked)]
+    steps = operation.arguments.get("step_keys", (operation.arguments.get("step_key"),) * operation.inputs)
     created = [
         next((i for i in sorted(hints.created_at.get(step, ())) if i >= operation.invoked), operation.invoked)
         for step in steps
     ]
     for now in dict.fromkeys(nows):
         yield [Moment(max(now, at), created_at=at, claim_id="unknown") for at in created]
-    if operation.function in ("deliver_signal", "deliver_signals"):
-        kept = [hints.buffered.get(operation.signal(n)) for n in range(inputs)]
-        if any(kept):
-            yield [Moment(at, position=position) for position, at in (k or (None, operation.invoked) for k in kept)]
+    places = hints.places(operation, view)
+    if any(places):
+        yield [Moment(place[1], position=place[0]) if place else Moment(operation.invoked) for place in places]
 
 
 def subsets(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
