@@ -1,0 +1,138 @@
+"""What was asked and answered: the operations of several clients, each with the interval in which it took place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+UNKNOWN = object()
+"""The answer of an operation whose connection was lost."""
+
+NO_EFFECT = ("40P01", "55P03", "57014")
+"""SQLSTATEs with which PostgreSQL may end any call: it has done nothing, and its answer says nothing."""
+
+NEVER = 2**63
+
+CONTROLS = ("begin", "commit", "rollback", "savepoint", "rollback to", "release")
+
+
+class Operation(NamedTuple):
+    """A call, or one of CONTROLS. A call outside `begin` and its end is a transaction of its own."""
+
+    client: str
+    function: str
+    arguments: Mapping[str, Any]
+    answer: Any
+    """The rows; the SQLSTATE of an error; or UNKNOWN."""
+    invoked: int
+    returned: int
+    """Both by the database's clock; NEVER after UNKNOWN."""
+
+    @property
+    def inputs(self) -> int:
+        """How many verdicts the call gives: a batch one for each element."""
+        return len(self.arguments["run_ids"]) if "run_ids" in self.arguments else 1
+
+    def signal(self, n: int) -> tuple[Any, ...]:
+        """The n-th signal that a call delivers: its run and name, until when it is kept, its id and payload."""
+        arguments = self.arguments
+        until = arguments.get("buffer_until")
+        if "run_ids" not in arguments:
+            id, payload = arguments.get("delivery_id"), arguments.get("payload_json")
+            return arguments["run_id"], arguments.get("signal_name"), until, id, payload
+        ids, payloads = arguments.get("delivery_ids"), arguments.get("payloads_json")
+        return arguments["run_ids"][n], arguments["signal_names"][n], until, ids and ids[n], payloads and payloads[n]
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        answer = "?" if self.answer is UNKNOWN else self.answer
+        return f"[{self.invoked}, {self.returned}] {self.client}: {self.function}({arguments}) -> {answer}"
+
+
+BATCHES = {"register_waiters": ("run_ids", "step_keys", "signal_names", "expires_at")}
+BATCHES["deliver_signals"] = ("run_ids", "signal_names", "payloads_json", "delivery_ids")
+
+
+def runs_of(operation: Operation) -> set[str]:
+    arguments = operation.arguments
+    return {arguments["run_id"]} if "run_id" in arguments else set(arguments.get("run_ids", ()))
+
+
+def split_by_run(operations: Iterable[Operation], run_of_queue: Mapping[str, str]) -> dict[str, list[Operation]]:
+    """The history of each run: its calls, its part of calls for several runs, and the transactions around them."""
+    operations = list(operations)
+    histories: dict[str, list[Operation]] = {}
+    runs = set().union(*map(runs_of, operations)) if operations else set()
+    for run in runs:
+        part = [found for operation in operations if (found := part_of(operation, run, run_of_queue))]
+        histories[run] = without_empty_transactions(part)
+    return histories
+
+
+def part_of(operation: Operation, run: str, run_of_queue: Mapping[str, str]) -> Operation | None:
+    arguments, answer = operation.arguments, operation.answer
+    rows = isinstance(answer, tuple)
+    if operation.function in CONTROLS or operation.function == "purge":
+        return operation
+    if operation.function == "broadcast_signal":
+        return operation._replace(answer=tuple(row for row in answer if row[1] == run)) if rows else operation
+    if operation.function == "claim_waiters":
+        return operation if run_of_queue[arguments["queue"]] == run else None
+    if "run_ids" not in arguments:
+        return operation if arguments["run_id"] == run else None
+    kept = [n for n, run_id in enumerate(arguments["run_ids"]) if run_id == run]
+    if not kept or (isinstance(answer, str) and len(kept) < len(arguments["run_ids"])):
+        return None  # nothing of the run, or refused, perhaps for another run's sake
+    return elements(operation, kept)
+
+
+def elements(operation: Operation, kept: Sequence[int]) -> Operation:
+    """The batch with some of its elements."""
+    arguments, answer = operation.arguments, operation.answer
+    arrays = {
+        name: tuple(value[n] for n in kept)
+        for name, value in arguments.items()
+        if name in BATCHES[operation.function] and value is not None
+    }
+    answer = tuple(answer[n] for n in kept) if isinstance(answer, tuple) else answer
+    return operation._replace(arguments={**arguments, **arrays}, answer=answer)
+
+
+def parts(operation: Operation) -> list[Operation]:
+    """The operation as those that may take place in instants of their own.
+
+    deliver_signals locks the waiters of one signal after the other, and refuses or buffers in the end, each signal for
+    itself; purge deletes row by row.
+    """
+    if operation.function == "purge":
+        return [operation] * 3
+    names = operation.arguments.get("signal_names", ())
+    if operation.function != "deliver_signals" or not isinstance(operation.answer, tuple) or len({*names}) < 2:
+        return [operation]
+    groups = [
+        [n for n, row in enumerate(operation.answer) if names[n] == name and (row[0] == "delivered") == delivered]
+        for delivered in (True, False)
+        for name in sorted({*names})
+    ]
+    return [elements(operation, group) for group in groups if group]
+
+
+def without_empty_transactions(operations: Sequence[Operation]) -> list[Operation]:
+    """Leave out each transaction in which nothing was called."""
+    kept: list[Operation] = []
+    pending: dict[str, list[Operation]] = {}
+    for operation in operations:
+        client = operation.client
+        if operation.function == "begin":
+            pending[client] = [operation]
+        elif client not in pending:
+            kept.append(operation)
+        else:
+            pending[client].append(operation)
+            if operation.function in ("commit", "rollback"):
+                transaction = pending.pop(client)
+                if any(part.function not in CONTROLS for part in transaction):
+                    kept += transaction
+    for transaction in pending.values():
+        kept += transaction
+    return sorted(kept, key=lambda operation: operation.invoked)
