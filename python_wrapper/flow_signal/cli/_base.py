@@ -35,7 +35,9 @@ def parser() -> Parser:
     command.set_defaults(run=lambda options: migrate(options.dsn, options.json))
 
     command = commands.add_parser("sql", help="print the installation script")
-    command.add_argument("--no-transaction", action="store_true", help="for another tool, which runs it in its own transaction")
+    command.add_argument(
+        "--no-transaction", action="store_true", help="for another tool, which runs it in its own transaction"
+    )
     command.add_argument("--roles", action="store_true", help="print the script that makes the cluster's roles instead")
     command.add_argument("--uninstall", action="store_true", help="print the script that removes flow-signal instead")
     command.set_defaults(
