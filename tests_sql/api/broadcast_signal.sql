@@ -1,6 +1,6 @@
 -- broadcast_signal reaches all live waiters of that name, in every run, and no others.
 BEGIN;
-SELECT plan(64);
+SELECT plan(65);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_engine;

@@ -1,6 +1,6 @@
 -- deliver_signals says of each signal what deliver_signal would, one after another; or nothing.
 BEGIN;
-SELECT plan(169);
+SELECT plan(171);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_sender;
@@ -314,6 +314,29 @@ SELECT is(
 FROM (
     VALUES ('bounds', 'a', 'delivered 1'), ('other bounds', 'b', 'delivered 2')
 ) AS w (run, step_key, outcome);
+
+CREATE TEMP TABLE renumbered ON COMMIT DROP AS
+SELECT
+    format('[5:6]=%s', pg_temp.run_ids('{bounds, other bounds}'))::uuid [] AS run_ids,
+    '[0:1]={go, go}'::text [] AS signal_names, '[7:8]={id, id}'::text [] AS ids;
+SELECT is(
+    array_agg(d::text),
+    (
+        SELECT array_agg(ROW('delivered', w.run_id, w.step_key, w.delivered_at, true)::text ORDER BY w.step_key)
+        FROM (VALUES ('bounds', 'a'), ('other bounds', 'b')) AS s (run, step_key)
+        CROSS JOIN flow_signal_v1.get_waiter(md5(s.run)::uuid, s.step_key) AS w
+    ), 'also where ids are known'
+)
+FROM renumbered AS r
+CROSS JOIN flow_signal_v1.deliver_signals(
+    p_run_ids => r.run_ids, p_signal_names => r.signal_names, p_payloads_json => '[-3:-2]={1, 2}',
+    p_delivery_ids => r.ids
+) AS d;
+SELECT throws_ok(
+    $$SELECT d.* FROM renumbered AS r
+    CROSS JOIN flow_signal_v1.deliver_signals(r.run_ids, r.signal_names, '[-3:-2]={1, 3}', r.ids) AS d$$,
+    'WS002', 'delivery id "id" was used with another payload', 'or used with another payload'
+);
 
 -- The delivery id.
 

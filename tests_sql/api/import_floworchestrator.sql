@@ -1,6 +1,6 @@
 -- import_floworchestrator takes over a FlowOrchestrator table page by page, with its caller's own rights.
 BEGIN;
-SELECT plan(25);
+SELECT plan(31);
 \ir ../helpers.psql
 
 SELECT is(
@@ -91,7 +91,7 @@ SELECT is(
 FROM (
     VALUES
     (7, 'changed 1, imported 102, refused 1, 104 rows'), (1, 'present 103, refused 1, 104 rows'),
-    (104, 'present 103, refused 1, 104 rows'), (NULL, 'present 103, refused 1, 104 rows')
+    (104, 'present 103, refused 1, 104 rows'), (10000, 'present 103, refused 1, 104 rows')
 ) AS p (size, result);
 SELECT is(
     (
@@ -165,20 +165,44 @@ SELECT is(pg_temp.refusal(c.call), c.refusal, c.what)
 FROM (
     VALUES
     (
-        'import_floworchestrator(p_schema => NULL)',
-        E'22004 null values cannot be formatted as an SQL identifier\n\n', 'no schema'
+        'import_floworchestrator(p_schema => NULL)', pg_temp.is_null('schema'), 'no schema'
     ),
     (
         'import_floworchestrator(p_schema => ''nowhere'')',
         E'42P01 relation "nowhere.flow_signal_waiters" does not exist\n\n', 'no table'
     ),
     (
-        'import_floworchestrator(p_schema => ''trap'', p_limit => -1)', E'2201W LIMIT must not be negative\n\n',
-        'no limit'
+        'import_floworchestrator(p_schema => '''')',
+        E'22023 schema of 0 bytes is out of range\nit may be a name of 1 to 63 bytes\n'
+        'pass the name of the schema that has the table', 'a schema without a name'
+    ),
+    (
+        'import_floworchestrator(p_schema => repeat(''ä'', 32))',
+        E'22023 schema of 64 bytes is out of range\nit may be a name of 1 to 63 bytes\n'
+        'pass the name of the schema that has the table', 'a name that PostgreSQL would cut'
+    ),
+    (
+        'import_floworchestrator(p_schema => ''trap'', p_limit => NULL)', pg_temp.is_null('limit'), 'no limit'
+    ),
+    (
+        'import_floworchestrator(p_schema => ''trap'', p_limit => -1)',
+        pg_temp.out_of_range('limit -1', '0 to 10000'), 'limit -1'
+    ),
+    (
+        'import_floworchestrator(p_schema => ''trap'', p_limit => 10001)',
+        pg_temp.out_of_range('limit 10001', '0 to 10000'), 'limit 10001'
+    ),
+    (
+        'import_floworchestrator(p_schema => ''trap'', p_after_run_id => gen_random_uuid())',
+        pg_temp.is_null('step key to start after'), 'half a key'
+    ),
+    (
+        'import_floworchestrator(p_schema => ''trap'', p_after_step_key => ''a'')',
+        pg_temp.is_null('run id to start after'), 'the other half'
     ),
     (
         'import_floworchestrator(p_schema => ''trap'', p_dry_run => NULL)',
-        E'22004 dry run is null\nthis call needs a value there\npass a dry run', 'neither a dry run nor none'
+        pg_temp.is_null('dry run'), 'neither a dry run nor none'
     )
 ) AS c (call, refusal, what);
 

@@ -50,19 +50,19 @@ SELECT concat_ws(
 )
 FROM flow_signal_v1.get_waiter(p_run_id => md5(p_run)::uuid, p_step_key => p_step_key) AS w
 $function$;
--- The lines of a run: each place with its steps, oldest first.
-CREATE FUNCTION pg_temp.places(p_run text)
+-- The FIFOs of a run: each signal and status with its steps, oldest first.
+CREATE FUNCTION pg_temp.fifos(p_run text)
 RETURNS text
 LANGUAGE sql
 SECURITY DEFINER
 AS $function$
-SELECT string_agg(p.line, ', ' ORDER BY p.line)
+SELECT string_agg(f.fifo, ', ' ORDER BY f.fifo)
 FROM (
-    SELECT format('%s %s: %s', w.signal_name, w.place, string_agg(w.step_key, ' ' ORDER BY w.created_at, w.step_key))
+    SELECT format('%s %s: %s', w.signal_name, w.status, string_agg(w.step_key, ' ' ORDER BY w.created_at, w.step_key))
     FROM flow_signal.flow_signal_waiters AS w
     WHERE w.run_id = md5(p_run)::uuid
-    GROUP BY w.signal_name, w.place
-) AS p (line)
+    GROUP BY w.signal_name, w.status
+) AS f (fifo)
 $function$;
 
 -- What is taken over, and how.
@@ -111,10 +111,10 @@ FROM (
     ('stray', 'go waiting 2020-01-12')
 ) AS c (step_key, waiter);
 SELECT is(
-    pg_temp.places('run'),
+    pg_temp.fifos('run'),
     'go delivered: delivered empty in time same time too late text deep nothing too early, '
-    'go head: waits, go waiting: waits until overdue for ever stray',
-    'the first who waits is the head'
+    'go expired: overdue, go waiting: waits waits until for ever stray',
+    'each has its status, in the order of created_at'
 );
 
 -- A repeat.
@@ -152,21 +152,21 @@ FROM (
     ('new', 'go waiting 2020-01-01')
 ) AS c (step_key, waiter);
 SELECT is(
-    pg_temp.places('run'),
+    pg_temp.fifos('run'),
     'go delivered: delivered empty in time same time too late text deep nothing too early, '
-    'go head: waits, go waiting: new waits until overdue for ever stray',
-    'who comes behind a head is no head'
+    'go expired: overdue, go waiting: new waits waits until for ever stray',
+    'the new one is where its created_at puts it'
 );
 SELECT is(
     ARRAY[pg_temp.deliver('run', '9'), pg_temp.deliver('run', '9')], ARRAY['delivered new', 'delivered waits'],
-    'signals go to the oldest, whoever the head is'
+    'signals go to the oldest, whichever was imported first'
 );
 SELECT is(pg_temp.remove('run', 'for ever'), 'waiting', 'who is removed here');
 SELECT matches(pg_temp.import(), 'for ever imported', 'comes anew, with what it got there');
 SELECT is(pg_temp.waiter('run', 'for ever'), 'go delivered 2020-01-05 2020-02-01 7', 'the payload is not lost');
 RESET ROLE;
 
--- Lines without a head, buffered signals, the same step twice.
+-- A FIFO that is there already, buffered signals, the same step twice.
 TRUNCATE source;
 INSERT INTO source (run, step_key, signal_name, created_at, expires_at, delivered_at, payload_json)
 VALUES
@@ -176,12 +176,11 @@ VALUES
 ('lines', 'early', 'stop', '2020-01-01', NULL, NULL, NULL), ('full', 'third', 'go', '2020-01-03', NULL, NULL, NULL),
 ('full', 'first', 'go', '2020-01-01', '2020-01-02', NULL, NULL),
 ('full', 'second', 'go', '2020-01-02', NULL, NULL, NULL),
-('headless', 'a', 'go', '2020-01-01', NULL, NULL, NULL);
+('there', 'a', 'go', '2020-01-01', NULL, NULL, NULL);
 SET LOCAL ROLE flow_signal_admin;
 SELECT is(pg_temp.buffer('full', '1'), 'buffered', 'a signal is buffered');
 SELECT is(
-    pg_temp.register('headless', 'h') || pg_temp.register('headless', 'i') || pg_temp.remove('headless', 'h'),
-    'waitingwaitingwaiting', 'a line loses its head'
+    pg_temp.register('there', 'i'), 'waiting', 'a waiter is there'
 );
 SELECT is(
     pg_temp.import(),
@@ -189,10 +188,13 @@ SELECT is(
     'third imported, first imported, second imported, a imported', 'the second of the same step is present'
 );
 SELECT is(
-    pg_temp.places('lines'), 'a head: other, end head: done, go head: early, go waiting: late',
-    'each line has one head: the first who waits, else the first'
+    pg_temp.fifos('lines'), 'a waiting: other, end delivered: done, go waiting: early late',
+    'each signal has its waiters'
 );
-SELECT is(pg_temp.places('headless'), 'go head: a, go waiting: i', 'a line without a head gets one');
+SELECT is(
+    ARRAY[pg_temp.deliver('there', '1'), pg_temp.deliver('there', '2')], '{delivered a, delivered i}',
+    'an imported waiter that is older than the one that was there gets the first signal'
+);
 SELECT is(
     ARRAY[pg_temp.get('full', 'first'), pg_temp.get('full', 'second'), pg_temp.get('full', 'third')],
     ARRAY['expired', 'delivered 1', 'waiting'], 'the oldest live one takes the buffered signal'
@@ -200,7 +202,7 @@ SELECT is(
 SELECT is(pg_temp.deliver('full'), 'delivered third', 'the next signal is for the next');
 RESET ROLE;
 
--- What no waiter can be is refused, each alone and in the words of register_waiter.
+-- What cannot be a waiter is refused, each alone and in the words of register_waiter.
 TRUNCATE source;
 INSERT INTO source (run, step_key, signal_name, created_at, expires_at, delivered_at, payload_json)
 VALUES
@@ -222,12 +224,12 @@ SELECT is(
         'w refused (deadline -infinity is out of range), '
         'x refused (delivered_at 10000-01-01 00:00:00+00 is out of range), '
         'y refused (payload of 1048577 bytes is too large), '
-        'z refused (payload of 1200002 bytes is too large), good imported', E'\t', repeat('x', 40)
+        'z refused (payload of 1200002 bytes is too large), good imported', '?', repeat('x', 40)
     ),
     format('reported and left, dry run: %s', d.dry_run)
 )
 FROM (VALUES (true), (false)) AS d (dry_run);
-SELECT is(pg_temp.places('bad'), 'go head: good', 'the others come all the same');
+SELECT is(pg_temp.fifos('bad'), 'go delivered: good', 'the others come all the same');
 
 -- Calls that are refused as a whole.
 SELECT is(
@@ -243,28 +245,28 @@ FROM (
     VALUES
     (
         'NULL', '''{s}''', 'false',
-        E'22004 array of run ids is null\nthis call needs a value there\npass a array of run ids',
+        pg_temp.is_null('array of run ids'),
         'no array of run ids'
     ),
     (
         'ARRAY[gen_random_uuid()]', 'NULL', 'false',
-        E'22004 array of step keys is null\nthis call needs a value there\npass a array of step keys',
+        pg_temp.is_null('array of step keys'),
         'no array of step keys'
     ),
     (
         'ARRAY[gen_random_uuid()]', '''{s}''', 'NULL',
-        E'22004 dry run is null\nthis call needs a value there\npass a dry run',
+        pg_temp.is_null('dry run'),
         'neither a dry run nor none'
     ),
     (
         'ARRAY[gen_random_uuid()]', '''{s, t}''', 'false',
-        E'22023 arrays of 1, 2, 1, 1, 1, 1, 1 elements are no batch\n'
+        E'22023 arrays of 1, 2, 1, 1, 1, 1, 1 elements are not a batch\n'
         'element n of each array belongs to input n; the most dimensions are 1\n'
         'pass arrays of one dimension and equal length; leave an optional one out', 'arrays of unequal length'
     ),
     (
         'ARRAY[ARRAY[gen_random_uuid()]]', '''{s}''', 'false',
-        E'22023 arrays of 1, 1, 1, 1, 1, 1, 1 elements are no batch\n'
+        E'22023 arrays of 1, 1, 1, 1, 1, 1, 1 elements are not a batch\n'
         'element n of each array belongs to input n; the most dimensions are 2\n'
         'pass arrays of one dimension and equal length; leave an optional one out', 'an array of two dimensions'
     )

@@ -1,6 +1,6 @@
 -- register_waiters parks many steps as register_waiter would, one after another; or none.
 BEGIN;
-SELECT plan(216);
+SELECT plan(218);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_engine;
@@ -112,42 +112,29 @@ SELECT results_eq(
     'get_waiter tells the same'
 );
 
-RESET ROLE;
-SELECT is_empty(
-    $$SELECT w.run_id, w.step_key, w.place, w.nth
-    FROM (
-        SELECT
-            w.run_id, w.step_key, w.place,
-            row_number() OVER (PARTITION BY w.run_id, w.signal_name ORDER BY w.created_at) AS nth
-        FROM flow_signal.flow_signal_waiters AS w
-    ) AS w
-    WHERE w.place <> CASE w.nth WHEN 1 THEN 'head' ELSE 'waiting' END$$,
-    'the first of each line is its head'
-);
-SET LOCAL ROLE flow_signal_engine;
 SELECT is(
     pg_temp.rows_written(format(
         'register_waiters(p_run_ids => %L, p_step_keys => %L, p_signal_names => %L)',
         pg_temp.run_ids('{line 3, line 1, line 2}'), '{a, b, c}', '{go, go, stop}'
     )),
-    3::bigint, 'the first steps of runs: a row is written for each, and nothing else'
+    6::bigint, 'the first steps of runs: a row and a lock row are written for each, and nothing else'
 );
 
--- New steps in lines of every kind, two for each: in one batch, a batch for each line, a batch
--- for each step, and by single calls. They come behind those that wait there.
+-- New steps in FIFOs of every kind, two for each: in one batch, a batch for each FIFO, a batch
+-- for each step, and by single calls. They are younger than those that wait there.
 
 CREATE TEMP TABLE copies ON COMMIT DROP AS
 SELECT c.copy
 FROM (
     VALUES
-    ('one batch'), ('a batch for each line'), ('a batch for each step'), ('single calls')
+    ('one batch'), ('a batch for each FIFO'), ('a batch for each step'), ('single calls')
 ) AS c (copy);
 DO $$ BEGIN PERFORM pg_temp.make_lines(c.copy) FROM copies AS c; END $$;
 CREATE TEMP TABLE newcomers ON COMMIT DROP AS
 SELECT
     c.copy, concat_ws(' ', c.copy, k.kind) AS run, s.n, 'new ' || s.n AS step_key,
     CASE
-        WHEN c.copy = 'a batch for each line' THEN k.kind
+        WHEN c.copy = 'a batch for each FIFO' THEN k.kind
         WHEN c.copy = 'a batch for each step' THEN k.kind || s.n
     END AS batch
 FROM copies AS c
@@ -168,7 +155,7 @@ UNION ALL
 SELECT n.copy, pg_temp.register(n.run, n.step_key)
 FROM (SELECT n.* FROM newcomers AS n WHERE n.copy = 'single calls' ORDER BY n.n OFFSET 0) AS n;
 SELECT is(
-    ROW(count(*), array_agg(DISTINCT s.state))::text, ROW(44, '{waiting}')::text,
+    ROW(count(*), array_agg(DISTINCT s.state))::text, ROW(48, '{waiting}')::text,
     format('%s: the new steps wait', s.copy)
 )
 FROM states AS s
@@ -396,7 +383,7 @@ SELECT is(
     array_agg(concat_ws(' ', t.step_key, t.state, t.payload_json) ORDER BY t.n),
     '{z delivered 1, a delivered 2, late expired, b waiting, y delivered 3, s waiting, '
     'x delivered 4}',
-    format('%s: who is not late takes the next one of its line', t.name)
+    format('%s: a waiter that is not late takes the next one of its signal', t.name)
 )
 FROM takers AS t
 GROUP BY t.name;
@@ -464,7 +451,7 @@ SELECT is(
         pg_temp.run_ids('{undone 1, undone, undone 2}'), '{s, s, s}', '{go, stop, go}'
     )),
     format(
-        E'WS001 step "s" of run %s already holds the payload of signal "go"\n'
+        E'WS001 step "s" of run %s already has the payload of signal "go"\n'
         'it was delivered at %s; the call asks for signal "stop"\n'
         'read the payload with get_waiter, then remove_waiter and register again',
         w.run_id, w.delivered_at
@@ -479,7 +466,7 @@ SELECT matches(
         '{go, go, stop}'
     )),
     format(
-        E'^WS001 step "s" of run %s already holds the payload of signal "go"\n'
+        E'^WS001 step "s" of run %s already has the payload of signal "go"\n'
         'it was delivered at [^\n]+; the call asks for signal "stop"\n'
         'read the payload with get_waiter, then remove_waiter and register again$',
         md5('undone and early')::uuid
@@ -491,7 +478,7 @@ SELECT is(
         pg_temp.get('undone 1', 's'), pg_temp.get('undone 2', 's'),
         pg_temp.get('undone and early', 's'), pg_temp.register('undone and early', 't')
     ],
-    '{NULL, NULL, NULL, delivered 1}', 'nobody waits, and what was kept is still there'
+    '{NULL, NULL, NULL, delivered 1}', 'no waiter is left, and what was kept is still there'
 );
 
 -- Names are stored as given.
@@ -559,25 +546,44 @@ SELECT is(
     'some are late'
 );
 SELECT is(
-    array_agg(ROW(c.run_id, c.step_key, c.state)::text ORDER BY c.n),
+    array_agg(ROW(c.run_id, c.step_key, c.state, c.attempt)::text ORDER BY c.n),
     ARRAY[
-        ROW(md5('queue 2')::uuid, 'a', 'expired')::text,
-        ROW(md5('queue')::uuid, 'c', 'expired')::text,
-        ROW(md5('queue')::uuid, 'a', 'expired')::text
+        ROW(md5('queue 2')::uuid, 'a', 'expired', 1)::text,
+        ROW(md5('queue')::uuid, 'c', 'expired', 1)::text,
+        ROW(md5('queue')::uuid, 'a', 'expired', 1)::text
     ],
     'claim_waiters hands out those of its queue, oldest due first'
 )
 FROM flow_signal_v1.claim_waiters(p_queue => 'q') WITH ORDINALITY AS c (
-    run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json, n
+    run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json, claim_id,
+    attempt, n
 );
+CREATE TEMP TABLE claims ON COMMIT DROP AS
+SELECT c.* FROM flow_signal_v1.claim_waiters(p_queue => 'other', p_lease => '1 hour') AS c;
+SELECT is(
+    pg_temp.register_all('{queue 4}', '{a}', '{2001-01-01}', NULL, 'awake', 'other'), '{expired}',
+    'a claimed waiter gets a wake channel'
+);
+SELECT is(
+    flow_signal_v1.extend_claim(c.run_id, c.step_key, c.claim_id, '1 hour'), true, 'its claim stays'
+)
+FROM claims AS c;
+SELECT is(
+    pg_temp.register_all('{queue 4}', '{a}', '{2001-01-02}', NULL, 'awake', 'other'), '{expired}',
+    'and another deadline'
+);
+SELECT is(
+    flow_signal_v1.extend_claim(c.run_id, c.step_key, c.claim_id, '1 hour'), false, 'its claim has ended'
+)
+FROM claims AS c;
 RESET ROLE;
 SELECT is(
-    array_agg(concat_ws(' ', w.step_key, w.place, w.queue, w.due_at) ORDER BY w.step_key),
-    ARRAY['a head q', 'b waiting q ' || timestamptz 'tomorrow'],
-    'who has no deadline is not due, nor is who has one ahead'
+    array_agg(concat_ws(' ', w.step_key, w.status, w.queue, w.due_at) ORDER BY w.step_key),
+    ARRAY['a waiting q', 'b waiting q ' || timestamptz 'tomorrow'],
+    'a waiter without a deadline is not due, nor is one whose deadline is ahead'
 )
 FROM flow_signal.flow_signal_waiters AS w
-WHERE w.run_id IN (md5('queue 2')::uuid, md5('queue 3')::uuid) AND w.expired_at IS NULL;
+WHERE w.run_id IN (md5('queue 2')::uuid, md5('queue 3')::uuid) AND w.status = 'waiting';
 \ir ../notified.psql
 SET LOCAL ROLE flow_signal_engine;
 SELECT is(
@@ -592,7 +598,7 @@ SELECT is(
 SELECT is(
     array_agg(concat(n.channel, ' ', n.payload) ORDER BY n.payload),
     ARRAY[format('c %s/a', md5('wake')::uuid), format('c %s/b', md5('wake')::uuid)],
-    'who has a wake channel is notified, once'
+    'those with a wake channel are notified, once'
 )
 FROM notified AS n;
 SELECT is(
@@ -600,7 +606,7 @@ SELECT is(
     '{delivered c, delivered a, delivered 1, delivered}', 'others get one later'
 );
 SELECT is(
-    (SELECT count(*) FROM notified), 4::bigint, 'and are notified then; who comes back is not'
+    (SELECT count(*) FROM notified), 4::bigint, 'and are notified then; one that comes back is not'
 );
 
 -- What is refused: an element, by its number.
@@ -615,39 +621,29 @@ SELECT row_number() OVER () AS number, b.*
 FROM (
     VALUES
     (
-        'no run id', 'run id', NULL,
-        E'22004 run id %1$s is null\nthis call needs a value there\npass a run id %1$s'
+        'no run id', 'run id', NULL, pg_temp.is_null('run id %1$s')
     ),
     (
-        'no step key', 'step key', NULL,
-        E'22004 step key %1$s is null\nthis call needs a value there\npass a step key %1$s'
+        'no step key', 'step key', NULL, pg_temp.is_null('step key %1$s')
     ),
     (
         'blank step key', 'step key', E' \u3000\n',
-        E'22023 step key %1$s " \u3000\n" is blank\nit is empty or only white space\n'
-        'give the step key %1$s a name'
+        pg_temp.is_blank('step key %1$s', E' \u3000?')
     ),
     (
         'long step key', 'step key', repeat('🙂', 257),
-        E'22023 step key %1$s "' || repeat('🙂', 40)
-        || E'..." is too long\nit has 257 characters, at most 256 are kept\n'
-        'shorten it, or send a hash of it'
+        pg_temp.is_too_long('step key %1$s', repeat('🙂', 40))
     ),
     (
-        'no signal name', 'signal name', NULL,
-        E'22004 signal name %1$s is null\nthis call needs a value there\n'
-        'pass a signal name %1$s'
+        'no signal name', 'signal name', NULL, pg_temp.is_null('signal name %1$s')
     ),
     (
         'blank signal name', 'signal name', '',
-        E'22023 signal name %1$s "" is blank\nit is empty or only white space\n'
-        'give the signal name %1$s a name'
+        pg_temp.is_blank('signal name %1$s', '')
     ),
     (
         'long signal name', 'signal name', repeat('x', 257),
-        E'22023 signal name %1$s "' || repeat('x', 40)
-        || E'..." is too long\nit has 257 characters, at most 256 are kept\n'
-        'shorten it, or send a hash of it'
+        pg_temp.is_too_long('signal name %1$s', repeat('x', 40))
     ),
     (
         'endless past', 'deadline', '-infinity',
@@ -723,7 +719,7 @@ SELECT is(
         format('[5:6]=%s', pg_temp.run_ids('{refused 1, refused 2}')), '[0:1]={s, NULL}',
         '[-3:-2]={go, go}'
     )),
-    E'22004 step key 2 is null\nthis call needs a value there\npass a step key 2',
+    pg_temp.is_null('step key 2'),
     'elements are counted from 1, whatever the numbers that they have'
 );
 
@@ -741,11 +737,7 @@ SELECT is(
 FROM (
     SELECT
         format('p_run_ids => %L, p_step_keys => %L, p_signal_names => NULL', n.run_ids, n.step_keys),
-        format(
-            E'22004 array of %1$s is null\nthis call needs a value there\n'
-            'pass a array of %1$s',
-            n.what
-        )
+        pg_temp.is_null('array of ' || n.what)
     FROM (
         VALUES ('run ids', NULL, NULL), ('step keys', '{}', NULL), ('signal names', '{}', '{}')
     ) AS n (what, run_ids, step_keys)
@@ -756,7 +748,7 @@ FROM (
             r.run_ids, a.step_keys, a.signal_names, a.deadlines
         ),
         format(
-            E'22023 arrays of %s elements are no batch\n'
+            E'22023 arrays of %s elements are not a batch\n'
             'element n of each array belongs to input n; the most dimensions are %s\n'
             'pass arrays of one dimension and equal length; leave an optional one out',
             a.lengths, a.dimensions
@@ -779,20 +771,20 @@ FROM (
             'p_run_ids => %L, p_step_keys => ''{s, t}'', p_signal_names => ''{go, go}''',
             ARRAY[pg_temp.run_ids('{refused 1, refused 2}')]
         ),
-        E'22023 arrays of 2, 2, 2 elements are no batch\n'
+        E'22023 arrays of 2, 2, 2 elements are not a batch\n'
         'element n of each array belongs to input n; the most dimensions are 2\n'
         'pass arrays of one dimension and equal length; leave an optional one out'
     UNION ALL
     SELECT
         'p_run_ids => ''{}'', p_step_keys => ''{}'', p_signal_names => ''{go}''',
-        E'22023 arrays of 0, 0, 1 elements are no batch\n'
+        E'22023 arrays of 0, 0, 1 elements are not a batch\n'
         'element n of each array belongs to input n; the most dimensions are 1\n'
         'pass arrays of one dimension and equal length; leave an optional one out'
     UNION ALL
     SELECT
         c.good || format('p_wake_channel => %L', w.channel),
         format(
-            E'22023 wake channel "%s" is no channel name\n'
+            E'22023 wake channel "%s" is not a channel name\n'
             'it has %s bytes; NOTIFY takes 1 to 63, not only white space\n'
             'use a short channel name, for example one per worker process',
             w.channel, octet_length(w.channel)
@@ -804,29 +796,22 @@ FROM (
     UNION ALL
     SELECT
         c.good || format('p_queue => %L', q.queue),
-        format(
-            E'22023 queue "%s" is blank\nit is empty or only white space\ngive the queue a name',
-            q.queue
-        )
+        pg_temp.is_blank('queue', q.queue)
     FROM calls AS c
     CROSS JOIN (VALUES (''), (E'\u3000')) AS q (queue)
     UNION ALL
     SELECT
         c.good || format('p_queue => %L', repeat('q', 257)),
-        format(
-            E'22023 queue "%s..." is too long\nit has 257 characters, at most 256 are kept\n'
-            'shorten it, or send a hash of it',
-            repeat('q', 40)
-        )
+        pg_temp.is_too_long('queue', repeat('q', 40))
     FROM calls AS c
     UNION ALL
     SELECT
         'p_run_ids => ''{}'', p_step_keys => ''{}'', p_signal_names => ''{}'', p_queue => ''''',
-        E'22023 queue "" is blank\nit is empty or only white space\ngive the queue a name'
+        pg_temp.is_blank('queue', '')
 ) AS c (arguments, refusal);
 SELECT is(
     ARRAY(SELECT pg_temp.get('refused ' || n, 's') FROM generate_series(1, 4) AS n),
-    '{waiting, waiting, NULL, NULL}', 'nobody else waits'
+    '{waiting, waiting, NULL, NULL}', 'there are no other waiters'
 );
 SELECT is(
     pg_temp.deliver_all('{refused 1, refused 2}'), '{delivered s, delivered s}',
@@ -836,11 +821,10 @@ SELECT is(
 -- And of all that was done in this file:
 
 RESET ROLE;
-SELECT is(pg_temp.place_holders(), 0::bigint, 'no place-holder is left');
 SELECT is_empty(
     $$SELECT w.step_key, w.due_at
     FROM flow_signal.flow_signal_waiters AS w WHERE w.queue IS NULL AND w.due_at IS NOT NULL$$,
-    'who has no queue is never due'
+    'a waiter without a queue is never due'
 );
 SELECT is_empty(
     $$SELECT w.step_key, w.created_at, w.delivered_at, w.expires_at

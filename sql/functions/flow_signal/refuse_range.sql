@@ -10,7 +10,7 @@ BEGIN
         ERRCODE = '22023',
         MESSAGE = format('%s %s is out of range', p_what, p_value),
         DETAIL = format('it may be %s', p_range),
-        HINT = format('pass a %s in that range, or leave it out', p_what);
+        HINT = format('pass a %s in that range', p_what);
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.refuse_range(text, text, text) FROM public;

@@ -72,6 +72,12 @@ BEGIN
             FROM unnest(p_payloads_json) WITH ORDINALITY AS s (payload_json, n);
     END;
 
+    -- A slice has its elements numbered from 1, whatever numbers the caller gave them.
+    p_run_ids := p_run_ids[:];
+    p_signal_names := p_signal_names[:];
+    v_payloads := v_payloads[:];
+    p_delivery_ids := p_delivery_ids[:];
+
     LOOP
         BEGIN
             v_verdicts := flow_signal.deliver_to_waiters(

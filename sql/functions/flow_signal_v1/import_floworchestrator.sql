@@ -45,13 +45,13 @@ BEGIN
             ERRCODE = '22023',
             MESSAGE = format('schema of %s bytes is out of range', octet_length(p_schema)),
             DETAIL = 'it may be a name of 1 to 63 bytes',
-            HINT = 'pass a schema in that range, or leave it out';
+            HINT = 'pass the name of the schema that has the table';
     ELSIF p_limit NOT BETWEEN 0 AND 10000 THEN
         RAISE EXCEPTION USING
             ERRCODE = '22023',
             MESSAGE = format('limit %s is out of range', p_limit),
             DETAIL = 'it may be 0 to 10000',
-            HINT = 'pass a limit in that range, or leave it out';
+            HINT = 'pass a limit in that range';
     END IF;
     EXECUTE format(
         $query$

@@ -74,6 +74,11 @@ BEGIN
         PERFORM flow_signal.refuse_instant('deadline ' || v_step.n, v_step.expires_at);
     END IF;
 
+    -- A slice has its elements numbered from 1, whatever numbers the caller gave them.
+    p_run_ids := p_run_ids[:];
+    p_step_keys := p_step_keys[:];
+    p_signal_names := p_signal_names[:];
+
     LOOP
         BEGIN
             -- Each new step is a microsecond younger than the one before it: so they keep their
