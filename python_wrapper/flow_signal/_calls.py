@@ -16,7 +16,14 @@ from psycopg.rows import BaseRowFactory, kwargs_row, scalar_row
 from psycopg.types.array import ArrayBinaryLoader, ListBinaryDumper
 from psycopg.types.bool import BoolBinaryLoader
 from psycopg.types.datetime import DatetimeBinaryDumper, IntervalBinaryLoader
-from psycopg.types.numeric import Float8BinaryLoader, Int4Dumper, Int8, Int8BinaryLoader, Int8Dumper
+from psycopg.types.numeric import (
+    Float8BinaryLoader,
+    Int4BinaryLoader,
+    Int4Dumper,
+    Int8,
+    Int8BinaryLoader,
+    Int8Dumper,
+)
 from psycopg.types.string import StrDumper, TextBinaryLoader
 from psycopg.types.uuid import UUIDBinaryDumper, UUIDBinaryLoader
 
@@ -24,8 +31,11 @@ from .inputs import CHECKS
 from .results import (
     BufferedSignal,
     BufferedSignalState,
+    ClaimedWaiter,
     FlowSignalWaiter,
     Health,
+    ImportedWaiter,
+    ImportOutcome,
     SignalDeliveryResult,
     SignalDeliveryStatus,
     SignalStats,
@@ -49,6 +59,16 @@ def waiter_call(function: str, /, **arguments: Any) -> Call[FlowSignalWaiter]:
     return _call(function, arguments, _names(FlowSignalWaiter), kwargs_row(_waiter))
 
 
+def claim_call(function: str, /, **arguments: Any) -> Call[ClaimedWaiter]:
+    """A call that returns rows of type flow_signal_v1.claimed_waiter."""
+    return _call(function, arguments, _names(ClaimedWaiter), kwargs_row(_claimed_waiter))
+
+
+def import_call(function: str, /, **arguments: Any) -> Call[ImportedWaiter]:
+    """A call that returns rows of type flow_signal_v1.imported_waiter."""
+    return _call(function, arguments, _names(ImportedWaiter), kwargs_row(_imported_waiter))
+
+
 def delivery_call(function: str, /, **arguments: Any) -> Call[SignalDeliveryResult]:
     """A call that returns rows of type flow_signal_v1.delivery."""
     return _call(function, arguments, _names(SignalDeliveryResult), kwargs_row(_delivery))
@@ -61,6 +81,11 @@ def buffered_signal_call(function: str, /, **arguments: Any) -> Call[BufferedSig
 
 def text_call(function: str, /, **arguments: Any) -> Call[str]:
     """A call that returns text."""
+    return _call(function, arguments, [function], scalar_row)
+
+
+def truth_call(function: str, /, **arguments: Any) -> Call[bool]:
+    """A call that returns whether it was so."""
     return _call(function, arguments, [function], scalar_row)
 
 
@@ -152,6 +177,14 @@ def _waiter(*, state: str, **columns: Any) -> FlowSignalWaiter:
     return FlowSignalWaiter(state=WaiterState(state), **columns)
 
 
+def _claimed_waiter(*, state: str, **columns: Any) -> ClaimedWaiter:
+    return ClaimedWaiter(state=WaiterState(state), **columns)
+
+
+def _imported_waiter(*, outcome: str, **columns: Any) -> ImportedWaiter:
+    return ImportedWaiter(outcome=ImportOutcome(outcome), **columns)
+
+
 def _delivery(*, status: str, **columns: Any) -> SignalDeliveryResult:
     return SignalDeliveryResult(status=SignalDeliveryStatus(status), **columns)
 
@@ -237,6 +270,7 @@ ADAPTERS.register_dumper(str, _TextDumper)
 ADAPTERS.register_dumper(list, ListBinaryDumper)
 ADAPTERS.register_loader("uuid", UUIDBinaryLoader)
 ADAPTERS.register_loader("bool", BoolBinaryLoader)
+ADAPTERS.register_loader("int4", Int4BinaryLoader)
 ADAPTERS.register_loader("int8", Int8BinaryLoader)
 ADAPTERS.register_loader("float8", Float8BinaryLoader)
 ADAPTERS.register_loader("interval", IntervalBinaryLoader)

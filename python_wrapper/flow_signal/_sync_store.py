@@ -18,20 +18,25 @@ from ._calls import (
     ADAPTERS,
     Call,
     buffered_signal_call,
+    claim_call,
     count_call,
     delivery_call,
     health_view,
+    import_call,
     signal_stats_view,
     text_call,
+    truth_call,
     waiter_call,
 )
 from ._connections import refuse_wrong_kind
 from ._waiting import GRACE_SECONDS, Wait, checked_channel, is_overdue, listen, unlisten
 from .inputs import (
     NO_PAYLOAD,
+    ForeignWaiter,
     NewSignal,
     NewWaiter,
     after_key,
+    foreign_columns,
     given,
     instant,
     past_instant,
@@ -42,8 +47,10 @@ from .inputs import (
 from .results import (
     BufferedSignal,
     BufferedSignalState,
+    ClaimedWaiter,
     FlowSignalWaiter,
     Health,
+    ImportedWaiter,
     SignalDeliveryResult,
     SignalStats,
     WaiterState,
@@ -156,7 +163,8 @@ class FlowSignalStore:
         :raises ValueError: payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
         :raises DeliveryIdReusedError: the delivery id is recorded with another payload.
         :raises PayloadTooLargeError: the payload is over 1 MiB of JSON text.
-        :raises psycopg.errors.InvalidTextRepresentation: payload_json is no JSON.
+        :raises TooManyBufferedError: nobody waits, and no more signals of that run and name are buffered.
+        :raises psycopg.errors.InvalidTextRepresentation: payload_json is not JSON.
         :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
         """
         [result] = self._fetch(
@@ -173,33 +181,75 @@ class FlowSignalStore:
         )
         return result
 
+    def deliver_to_step(
+        self,
+        run_id: UUID | str,
+        step_key: str,
+        payload: object = NO_PAYLOAD,
+        *,
+        payload_json: str | bytes | bytearray | None = None,
+        delivery_id: str | None = None,
+    ) -> SignalDeliveryResult:
+        """Send the signal that a step waits for to exactly that step, though others may wait for the same name.
+
+        The payload is given as in `deliver_signal`, which also says what it may raise. Nothing is buffered.
+
+        :param delivery_id: what a retry repeats together with the same payload; each step's answer needs one of its
+            own, for an id that another step of the run was answered with says only that.
+        """
+        [result] = self._fetch(
+            delivery_call(
+                "deliver_to_step",
+                run_id=run_id,
+                step_key=step_key,
+                **given(payload_json=payload_text(payload, payload_json), delivery_id=delivery_id),
+            )
+        )
+        return result
+
     def get_waiter(self, run_id: UUID | str, step_key: str) -> FlowSignalWaiter | None:
         """Return the waiter of a step, or None; reads only, so that a hot standby will do."""
         waiters = self._fetch(waiter_call("get_waiter", run_id=run_id, step_key=step_key))
         return waiters[0] if waiters else None
 
-    def remove_waiter(self, run_id: UUID | str, step_key: str) -> FlowSignalWaiter | None:
+    def remove_waiter(
+        self, run_id: UUID | str, step_key: str, *, claim_id: UUID | str | None = None
+    ) -> FlowSignalWaiter | None:
         """Forget the waiter of a step and return what it was, a payload of the last moment included; None if none.
 
+        :param claim_id: remove only what this claim handed out: None is returned when the lease is over and another
+            worker has the waiter, or when the step was registered anew.
         :raises psycopg.errors.SerializationFailure: the transaction is REPEATABLE READ or SERIALIZABLE and the waiter
             has changed since it began.
         """
-        waiters = self._fetch(waiter_call("remove_waiter", run_id=run_id, step_key=step_key))
+        waiters = self._fetch(
+            waiter_call("remove_waiter", run_id=run_id, step_key=step_key, **given(claim_id=claim_id))
+        )
         return waiters[0] if waiters else None
 
     def claim_waiters(
         self, queue: str, *, limit: int | None = None, lease: timedelta | None = None
-    ) -> list[FlowSignalWaiter]:
+    ) -> list[ClaimedWaiter]:
         """Return waits of a queue that are over, delivered or expired, oldest due first, each to one caller only.
 
-        A waiter handed out as expired stays expired. `remove_waiter` acknowledges; what is not removed is handed out
-        again after the lease.
+        A waiter handed out as expired stays expired. `remove_waiter` with the claim_id acknowledges; a waiter that is
+        not removed is handed out again after the lease, with another claim_id and the next attempt.
 
         :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
         :param lease: for how long they are the caller's, up to a day; None leaves it to the database: a minute.
         :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
         """
-        return self._fetch(waiter_call("claim_waiters", queue=queue, **given(limit=limit, lease=lease)))
+        return self._fetch(claim_call("claim_waiters", queue=queue, **given(limit=limit, lease=lease)))
+
+    def extend_claim(self, run_id: UUID | str, step_key: str, claim_id: UUID | str, lease: timedelta) -> bool:
+        """Keep a claimed waiter for longer; return whether the claim was still the caller's.
+
+        :param lease: counted from now, up to a day; 0 gives the waiter back at once.
+        """
+        [kept] = self._fetch(
+            truth_call("extend_claim", run_id=run_id, step_key=step_key, claim_id=claim_id, lease=lease)
+        )
+        return kept
 
     def await_waiter(
         self, run_id: UUID | str, step_key: str, *, max_wait: timedelta | None = None
@@ -371,6 +421,31 @@ class FlowSignalStore:
             )
         )
 
+    def withdraw_signal(self, run_id: UUID | str, signal_name: str, position: int) -> BufferedSignal | None:
+        """Take a buffered signal back and return it; None if it is not there, or a waiter has taken it.
+
+        Its delivery id is forgotten: the next retry is a new signal.
+
+        :param position: the place that list_buffered_signals has given.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        signals = self._fetch(
+            buffered_signal_call("withdraw_signal", run_id=run_id, signal_name=signal_name, position=position)
+        )
+        return signals[0] if signals else None
+
+    def import_waiters(self, waiters: Iterable[ForeignWaiter], *, dry_run: bool = False) -> list[ImportedWaiter]:
+        """Take over waiters of another store; return what became of each, in the same order.
+
+        A step that waits here already stays as it is, so that a repeat brings only what is new.
+
+        :param dry_run: say it and change nothing.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        return self._fetch(
+            import_call("import_waiters", **foreign_columns(waiters), **({"dry_run": True} if dry_run else {}))
+        )
+
     def purge(
         self,
         settled_before: datetime | None = None,
@@ -391,6 +466,25 @@ class FlowSignalStore:
         """
         before = past_instant(settled_before, older_than, "settled_before")
         [deleted] = self._fetch(count_call("purge", settled_before=before, **given(limit=limit)))
+        return deleted
+
+    def purge_buffered(
+        self,
+        buffered_before: datetime | None = None,
+        *,
+        older_than: timedelta | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Delete buffered signals that are kept since before an instant, live ones included; return how many.
+
+        Repeat it until it returns 0, each time in a transaction of its own.
+
+        :param buffered_before: an aware datetime, by the clock of the database.
+        :param older_than: the same as an age from now, by the clock of the database, in place of buffered_before.
+        :param limit: the most to delete, 1 to 100000; None leaves it to the database: 10000.
+        """
+        before = past_instant(buffered_before, older_than, "buffered_before")
+        [deleted] = self._fetch(count_call("purge_buffered", buffered_before=before, **given(limit=limit)))
         return deleted
 
     def signal_stats(self) -> list[SignalStats]:

@@ -9,7 +9,8 @@ All other refusals are standard conditions and have psycopg's own classes, among
 SQLSTATE  class in psycopg.errors    when
 ========  =========================  =========================================================
 22023     InvalidParameterValue      a name is blank or too long, an instant is out of range
-22P02     InvalidTextRepresentation  payload_json is no JSON
+22P02     InvalidTextRepresentation  payload_json is not JSON
+54001     StatementTooComplex        the payload is nested too deeply for the server
 0A000     FeatureNotSupported        the transaction's isolation level cannot keep the promise
 40001     SerializationFailure       a concurrent change; repeat the transaction
 42501     InsufficientPrivilege      the role may not make this call
@@ -45,6 +46,10 @@ class DeliveryIdReusedError(IntegrityError, code="WS002"):
 
 class PayloadTooLargeError(DataError, code="WS003"):
     """The payload is over 1 MiB (1048576 bytes) of JSON text."""
+
+
+class TooManyBufferedError(IntegrityError, code="WS004"):
+    """As many signals as are allowed are buffered for that run and signal, and none of them was taken yet."""
 
 
 class UnreadablePayloadError(ValueError):

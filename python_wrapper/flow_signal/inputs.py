@@ -62,6 +62,22 @@ class NewSignal:
     """What a retry repeats so as not to reach a second waiter, together with the same payload."""
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignWaiter:
+    """A waiter of another store, to be taken over by `import_waiters`. All instants are aware datetimes."""
+
+    run_id: UUID | str
+    step_key: str
+    signal_name: str
+    _: KW_ONLY
+    created_at: datetime
+    expires_at: datetime | None = None
+    delivered_at: datetime | None = None
+    """When it was delivered; None when it still waits."""
+    payload_json: str | bytes | bytearray | None = field(default=None, repr=False)
+    """The payload as JSON text, kept exactly as it is."""
+
+
 def waiter_columns(waiters: Iterable[NewWaiter]) -> dict[str, list[Any]]:
     """The waiters as one array for each column."""
     run_ids, step_keys, signal_names, deadlines = [], [], [], []
@@ -100,6 +116,29 @@ def signal_columns(signals: Iterable[NewSignal]) -> dict[str, list[Any]]:
     return columns
 
 
+def foreign_columns(waiters: Iterable[ForeignWaiter]) -> dict[str, list[Any]]:
+    """The waiters of another store as one array for each column."""
+    columns: dict[str, list[Any]] = {
+        "run_ids": [],
+        "step_keys": [],
+        "signal_names": [],
+        "created_at": [],
+        "expires_at": [],
+        "delivered_at": [],
+        "payloads_json": [],
+    }
+    for number, row in enumerate(waiters):
+        where = f"waiters[{number}]"
+        _check_row(where, row, ForeignWaiter)
+        columns["run_ids"].append(as_uuid(f"{where}.run_id", row.run_id))
+        columns["step_keys"].append(as_text(f"{where}.step_key", row.step_key))
+        columns["signal_names"].append(as_text(f"{where}.signal_name", row.signal_name))
+        for name in ("created_at", "expires_at", "delivered_at"):
+            columns[name].append(_instant(f"{where}.{name}", getattr(row, name)))
+        columns["payloads_json"].append(payload_text(NO_PAYLOAD, row.payload_json, where=f"{where}."))
+    return columns
+
+
 def _check_row(where: str, row: object, kind: type[object]) -> None:
     if not isinstance(row, kind):
         raise wrong_type(where, row, f"a {kind.__name__}")
@@ -118,13 +157,16 @@ def instant(
         if value is not None:
             raise TypeError(f"{where}{name} and {span_name} are two forms of one instant: pass one of them")
         return as_span(where + span_name, span)
+    return _instant(where + name, value, f"; pass a timedelta as {span_name}")
+
+
+def _instant(name: str, value: object, for_timedelta: str = "") -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        use = f"; pass a timedelta as {span_name}" if isinstance(value, timedelta) else ""
-        raise wrong_type(where + name, value, "an aware datetime", use)
+        raise wrong_type(name, value, "an aware datetime", for_timedelta if isinstance(value, timedelta) else "")
     if value.utcoffset() is None:
-        raise ValueError(f"{where}{name} {value!r} has no time zone: pass an aware datetime")
+        raise ValueError(f"{name} {value!r} has no time zone: pass an aware datetime")
     return value
 
 
@@ -243,6 +285,8 @@ CHECKS: dict[str, Callable[[str, object], object]] = {
     "run_id": as_uuid,
     "step_key": as_text,
     "signal_name": as_text,
+    "claim_id": as_uuid,
+    "position": as_int8,
     "queue": as_text,
     "wake_channel": as_text,
     "delivery_id": as_text,

@@ -42,6 +42,23 @@ class SignalDeliveryStatus(str, Enum):
     __str__ = str.__str__
 
 
+class ImportOutcome(str, Enum):
+    """What became of a waiter of another store."""
+
+    IMPORTED = "imported"
+    """It waits here now, as it did there."""
+    CHANGED = "changed"
+    """The same, but not quite as it was."""
+    PRESENT = "present"
+    """Its step waits here already."""
+    CONFLICT = "conflict"
+    """Its step waits here for something else."""
+    REFUSED = "refused"
+    """It cannot be kept here."""
+
+    __str__ = str.__str__
+
+
 class BufferedSignalState(str, Enum):
     """What a buffered signal is at the time of the call."""
 
@@ -77,6 +94,16 @@ class FlowSignalWaiter:
         :raises UnreadablePayloadError: `json.loads` does not read it, though it is valid JSON.
         """
         return _loaded(self.payload_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedWaiter(FlowSignalWaiter):
+    """A wait that is over, and the caller's for a while: one row of type flow_signal_v1.claimed_waiter."""
+
+    claim_id: UUID
+    """What `remove_waiter` and `extend_claim` take, so that they do nothing once another worker has the waiter."""
+    attempt: int
+    """The how many-th claim of this waiter it is, from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +143,17 @@ class BufferedSignal:
         :raises UnreadablePayloadError: `json.loads` does not read it, though it is valid JSON.
         """
         return _loaded(self.payload_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedWaiter:
+    """What became of a waiter of another store: one row of type flow_signal_v1.imported_waiter."""
+
+    run_id: UUID | None
+    step_key: str | None
+    outcome: ImportOutcome
+    detail: str | None
+    """Why; None when it was imported as it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

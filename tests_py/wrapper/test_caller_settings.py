@@ -69,7 +69,8 @@ async def check(client: Client, connection: Any) -> None:
     assert waiter == removed
     assert waiter is not None
     assert (waiter.state, waiter.payload_json) == (WaiterState.DELIVERED, PAYLOAD)
-    assert claimed == [late]
+    assert [waiter.created_at for waiter in claimed] == [late and late.created_at]
+    assert [waiter.attempt for waiter in claimed] == [1]
     assert type(await store.version()) is str
     await check_many(store)
 

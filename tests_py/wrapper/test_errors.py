@@ -16,6 +16,7 @@ from flow_signal import (
     DeliveryIdReusedError,
     PayloadTooLargeError,
     SignalMismatchError,
+    TooManyBufferedError,
     WaiterState,
 )
 from sql.build import build
@@ -26,6 +27,7 @@ OWN: dict[str, tuple[type[psycopg.Error], type[psycopg.Error]]] = {
     "WS001": (SignalMismatchError, psycopg.IntegrityError),
     "WS002": (DeliveryIdReusedError, psycopg.IntegrityError),
     "WS003": (PayloadTooLargeError, psycopg.DataError),
+    "WS004": (TooManyBufferedError, psycopg.IntegrityError),
 }
 
 

@@ -140,7 +140,7 @@ async def test_a_wait_that_is_over_is_claimed_by_one_caller(client: Client) -> N
     [late] = await store.claim_waiters(queue, limit=1, lease=HOUR)
     [delivered] = await others.claim_waiters(queue)
     assert (late.step_key, late.state) == ("late", WaiterState.EXPIRED)
-    assert delivered == await store.get_waiter(run_id, "step")
+    assert (delivered.step_key, delivered.payload) == ("step", 1)
     assert await store.claim_waiters(queue) == []
 
 
@@ -148,8 +148,9 @@ async def test_a_claimed_waiter_comes_back_after_its_lease(store: AsyncFlowSigna
     run_id, queue = uuid4(), f"orders {uuid4()}"
     await store.register_waiter(run_id, "step", "approved", expires_at=NOW - HOUR, queue=queue)
     shortest = timedelta(microseconds=1)
-    claimed = await store.claim_waiters(queue, lease=shortest)
-    assert await store.claim_waiters(queue, lease=shortest) == claimed != []
+    for attempt in (1, 2):
+        [claimed] = await store.claim_waiters(queue, lease=shortest)
+        assert (claimed.step_key, claimed.attempt) == ("step", attempt)
     await store.remove_waiter(run_id, "step")
     assert await store.claim_waiters(queue) == []
 
@@ -168,6 +169,7 @@ async def test_the_version_is_that_of_this_distribution(store: AsyncFlowSignalSt
 
 
 WAITER = "SELECT run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json"
+CLAIMED = f"{WAITER}, claim_id, attempt"
 DELIVERY = "SELECT status, run_id, step_key, delivered_at, replayed"
 BUFFERED = "SELECT run_id, signal_name, position, state, buffered_at, buffered_until, delivery_id, payload_json"
 NEW_WAITERS = [NewWaiter(UUID(int=1), "step", "approved"), NewWaiter(UUID(int=1), "other", "approved")]
@@ -225,14 +227,14 @@ NEW_WAITERS = [NewWaiter(UUID(int=1), "step", "approved"), NewWaiter(UUID(int=1)
             "claim_waiters",
             ("queue",),
             {},
-            f"{WAITER} FROM flow_signal_v1.claim_waiters(p_queue => $1)",
+            f"{CLAIMED} FROM flow_signal_v1.claim_waiters(p_queue => $1)",
             ["text"],
         ),
         (
             "claim_waiters",
             ("queue",),
             {"limit": 1, "lease": HOUR},
-            f"{WAITER} FROM flow_signal_v1.claim_waiters(p_queue => $1, p_limit => $2, p_lease => $3)",
+            f"{CLAIMED} FROM flow_signal_v1.claim_waiters(p_queue => $1, p_limit => $2, p_lease => $3)",
             ["text", "integer", "interval"],
         ),
         (
