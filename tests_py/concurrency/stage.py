@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from tests_py.concurrency.calls import Call, Run
+from tests_py.concurrency.calls import GO, Call, Run
 
 PATIENCE_SECONDS = 60
 """What takes longer than this has failed."""
@@ -24,36 +24,45 @@ PREPARED = 0
 """What pg_blocking_pids gives for a prepared transaction."""
 
 BROKEN_RULES = """
-SELECT 'two heads for signal ' || w.signal_name
-FROM flow_signal.flow_signal_waiters AS w
-WHERE w.run_id = %(run)s AND w.place = 'head'
-GROUP BY w.signal_name
-HAVING count(*) > 1
-UNION ALL
 SELECT 'waits though a signal is buffered: ' || w.step_key
 FROM flow_signal.flow_signal_waiters AS w
 INNER JOIN flow_signal.flow_signal_buffered_signals AS b USING (run_id, signal_name)
 WHERE
-    w.run_id = %(run)s AND w.delivered_at IS NULL AND w.expired_at IS NULL
-    AND (w.expires_at IS NULL OR w.expires_at > clock_timestamp())
+    w.run_id = %(run)s AND w.status = 'waiting' AND (w.expires_at IS NULL OR w.expires_at > clock_timestamp())
     AND NOT b.dead AND b.buffered_until > clock_timestamp()
 UNION ALL
-SELECT 'a head that is followed does not say so: ' || w.step_key
-FROM flow_signal.flow_signal_waiters AS w
-INNER JOIN flow_signal.flow_signal_waiters AS o USING (run_id, signal_name)
-WHERE w.run_id = %(run)s AND w.place = 'head' AND NOT w.followed AND o.place <> 'head'
+SELECT 'a signal is buffered, and its lock row does not say so: ' || b.signal_name
+FROM flow_signal.flow_signal_buffered_signals AS b
+LEFT JOIN flow_signal.flow_signal_locks AS l USING (run_id, signal_name)
+WHERE b.run_id = %(run)s AND NOT b.dead AND l.has_buffered IS NOT TRUE
 UNION ALL
-SELECT 'a place-holder is left: ' || w.step_key
+SELECT 'left by a call that looked for a step: ' || w.step_key
 FROM flow_signal.flow_signal_waiters AS w
-WHERE w.run_id = %(run)s AND length(w.step_key) > 256
+WHERE w.run_id = %(run)s AND (w.signal_name = '' OR w.created_at = '-infinity')
 UNION ALL
 SELECT 'delivered before it was registered, or past its deadline: ' || w.step_key
 FROM flow_signal.flow_signal_waiters AS w
 WHERE w.run_id = %(run)s AND (w.delivered_at < w.created_at OR w.delivered_at >= w.expires_at)
 UNION ALL
-SELECT 'delivered and expired: ' || w.step_key
+SELECT 'status and payload do not fit: ' || w.step_key
 FROM flow_signal.flow_signal_waiters AS w
-WHERE w.run_id = %(run)s AND w.delivered_at IS NOT NULL AND w.expired_at IS NOT NULL
+WHERE
+    w.run_id = %(run)s
+    AND ((w.status = 'delivered') <> (w.delivered_at IS NOT NULL)
+    OR w.status <> 'delivered' AND w.payload_json IS NOT NULL
+    OR w.status = 'expired' AND w.expires_at IS NULL)
+UNION ALL
+SELECT 'a receipt names a delivery that its waiter did not get: ' || r.delivery_id
+FROM flow_signal.flow_signal_receipts AS r
+INNER JOIN flow_signal.flow_signal_waiters AS w USING (run_id, step_key)
+WHERE
+    r.run_id = %(run)s AND w.created_at <= r.delivered_at
+    AND (w.delivered_at IS DISTINCT FROM r.delivered_at OR w.signal_name <> r.signal_name)
+UNION ALL
+SELECT 'buffered, and delivered: ' || r.delivery_id
+FROM flow_signal.flow_signal_receipts AS r
+INNER JOIN flow_signal.flow_signal_buffered_signals AS b USING (run_id, delivery_id, signal_name)
+WHERE r.run_id = %(run)s AND NOT b.dead
 """
 
 PAYLOADS = """
@@ -71,7 +80,7 @@ CONTENTS = """
 SELECT
     concat_ws(
         ' ', w.step_key,
-        flow_signal.waiter_state(w.delivered_at, w.expired_at, w.expires_at, clock_timestamp()),
+        flow_signal.waiter_state(w.status, w.expires_at, clock_timestamp()),
         w.payload_json #>> '{}', 'for ' || nullif(w.signal_name, 'go')
     ) AS row, 1 AS kind, w.step_key COLLATE "C" AS step, 0 AS position
 FROM flow_signal.flow_signal_waiters AS w
@@ -194,6 +203,14 @@ class Stage:
         assert row
         instant: datetime = row[0]
         return instant
+
+    def make_overdue(self, session: Session, run: Run, step: str, signal: str = GO) -> None:
+        """Register the step, live until its deadline; return when that has passed and no call has found it yet."""
+        for milliseconds in (30, 100, 500, 5000):
+            deadline = self.ahead(milliseconds)
+            if session(run.register(step, signal, until=deadline)).startswith("waiting"):
+                return self.await_passing(deadline)
+        raise AssertionError("the machine is too slow for this test")
 
     def has_passed(self, instant: datetime) -> bool:
         return self.ahead(0) >= instant
