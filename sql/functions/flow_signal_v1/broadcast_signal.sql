@@ -86,7 +86,8 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.broadcast_signal(text, text) FROM public;
-GRANT EXECUTE ON FUNCTION flow_signal_v1.broadcast_signal(text, text) TO flow_signal_broadcaster;
+GRANT EXECUTE ON FUNCTION flow_signal_v1.broadcast_signal(text, text)
+TO flow_signal_broadcaster;
 COMMENT ON FUNCTION flow_signal_v1.broadcast_signal(text, text) IS
 'Sends a signal to every live waiter of that name in every run and returns who got it, in the '
 'order of (run_id, step_key). Reads an index over all waiters; until it is committed, other '
