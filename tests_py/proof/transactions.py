@@ -104,7 +104,7 @@ def following(state: State, operation: Operation, busy: bool, hints: Hints) -> I
         case "release":
             assert changes
             yield state._replace(open={**state.open, client: (*changes[:-2], changes[-1])})
-        case _ if operation.answer in NO_EFFECT:
+        case _ if operation.function == "failed" or operation.answer in NO_EFFECT:
             yield state.after_error(client)
         case _:
             yield from following_call(state, operation, busy, hints)
