@@ -288,8 +288,7 @@ VALUES
 ),
 ('remove_run: a small one', $$remove_run(p_run_id => md5('%1$s %2$s')::uuid)$$),
 ('claim_waiters', $$claim_waiters(p_queue => 'due', p_limit => 5)$$),
-('claim_waiters: nobody is due', $$claim_waiters(p_queue => 'idle')$$),
-('health', 'health');
+('claim_waiters: nobody is due', $$claim_waiters(p_queue => 'idle')$$);
 -- Those that count the buffered signals of (run, signal), at most 100 of them.
 INSERT INTO calls (what, call, most)
 VALUES
@@ -363,9 +362,11 @@ FROM (
         10
     )
 ) AS b (what, arguments, each);
--- Each reads what it deletes or delivers, and nothing a second time.
+-- These read what they delete or deliver, and nothing a second time; health, a view, cannot keep
+-- the planner from a primary key when the statistics say that the table is empty.
 INSERT INTO calls (what, call, most)
 VALUES
+('health', 'health', 1000000),
 ('remove_run: a large one', $$remove_run(p_run_id => md5('%1$s rows %2$s')::uuid)$$, 6000),
 ('broadcast_signal', $$broadcast_signal(p_signal_name => 'signal 1')$$, 1000000),
 ('purge', $$purge(p_settled_before => '2001-01-01')$$, 1000000);
@@ -679,9 +680,9 @@ WHERE s.statement IS NOT NULL
 ORDER BY t.number, s.number
 \gexec
 
-SELECT plan((s.states * c.calls + 2)::integer)
-FROM (SELECT count(*) AS states FROM states) AS s
-CROSS JOIN (SELECT count(*) AS calls FROM calls) AS c;
+SELECT plan((count(DISTINCT s.number) * count(DISTINCT c.number) + 2)::integer)
+FROM states AS s
+CROSS JOIN calls AS c;
 SELECT is(
     (
         SELECT m.plans || ' plan: ' || m.reads

@@ -8,9 +8,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_verdicts flow_signal_v1.delivery[];
@@ -49,11 +47,16 @@ BEGIN
                     AS is_same
             FROM unnest(p_run_ids, p_signal_names, p_payloads, p_delivery_ids)
                 WITH ORDINALITY AS s (run_id, signal_name, payload, delivery_id, n)
-            INNER JOIN flow_signal.flow_signal_receipts AS r
-                ON s.run_id = r.run_id
-                AND s.delivery_id COLLATE "C" = r.delivery_id
-                AND s.signal_name COLLATE "C" = r.signal_name
-            WHERE s.delivery_id IS NOT NULL
+            -- LIMIT 1, so that each is looked up by its key: to a join, the statistics could
+            -- suggest to read the table.
+            CROSS JOIN LATERAL (
+                SELECT k.step_key, k.delivered_at, k.payload_hash
+                FROM flow_signal.flow_signal_receipts AS k
+                WHERE k.run_id = s.run_id
+                    AND k.delivery_id = s.delivery_id COLLATE "C"
+                    AND k.signal_name = s.signal_name COLLATE "C"
+                LIMIT 1
+            ) AS r
             ORDER BY s.n
         LOOP
             IF NOT v_signal.is_same THEN
@@ -114,22 +117,29 @@ BEGIN
         ) AS l;
         v_now := clock_timestamp();
         EXIT WHEN v_now < (SELECT min(e.at) FROM unnest(v_expires_at) AS e (at)) IS NOT FALSE;
-        UPDATE flow_signal.flow_signal_waiters AS w
-        SET status = 'expired'
-        FROM unnest(v_run_ids, v_step_keys, v_expires_at) AS l (run_id, step_key, expires_at)
-        WHERE w.run_id = l.run_id
-            AND w.step_key = l.step_key COLLATE "C"
-            AND l.expires_at <= v_now;
+        FOR i IN 1 .. cardinality(v_expires_at) LOOP
+            UPDATE flow_signal.flow_signal_waiters AS w
+            SET status = 'expired'
+            WHERE w.run_id = v_run_ids[i]
+                AND w.step_key = v_step_keys[i] COLLATE "C"
+                AND w.expires_at <= v_now;
+        END LOOP;
     END LOOP;
 
-    UPDATE flow_signal.flow_signal_waiters AS w
+    -- These rows are there and locked, so the INSERT changes them and inserts none. It finds each
+    -- by its key; to the join of an UPDATE, the statistics could suggest to read the table.
+    INSERT INTO flow_signal.flow_signal_waiters AS w (
+        run_id, step_key, signal_name, status, created_at, delivered_at, payload_json
+    )
+    SELECT l.run_id, l.step_key, l.signal_name, 'delivered', v_now, v_now, l.payload
+    FROM unnest(v_run_ids, v_step_keys, v_signal_names, v_payloads)
+        AS l (run_id, step_key, signal_name, payload)
+    ON CONFLICT (run_id, step_key) DO UPDATE
     SET
-        status = 'delivered',
-        delivered_at = v_now,
-        payload_json = l.payload,
-        due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
-    FROM unnest(v_run_ids, v_step_keys, v_payloads) AS l (run_id, step_key, payload)
-    WHERE w.run_id = l.run_id AND w.step_key = l.step_key COLLATE "C";
+        status = excluded.status,
+        delivered_at = excluded.delivered_at,
+        payload_json = excluded.payload_json,
+        due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END;
     IF cardinality(array_remove(v_delivery_ids, NULL)) > 0 THEN
         INSERT INTO flow_signal.flow_signal_receipts (
             run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash

@@ -118,18 +118,19 @@ BEGIN
                     v_verdicts[v_signal.n] := v_verdict;
                 END LOOP;
                 -- Lock rows that nothing needs.
-                DELETE FROM flow_signal.flow_signal_locks AS l
-                USING (
+                FOR v_signal IN
                     SELECT DISTINCT s.run_id, s.signal_name COLLATE "C" AS signal_name
                     FROM unnest(p_run_ids, p_signal_names, v_verdicts)
                         AS s (
                         run_id, signal_name, status, of_run_id, step_key, delivered_at, replayed
                     )
                     WHERE s.status = 'not_found'
-                ) AS r
-                WHERE l.run_id = r.run_id
-                    AND l.signal_name = r.signal_name
-                    AND NOT l.has_buffered;
+                LOOP
+                    DELETE FROM flow_signal.flow_signal_locks AS l
+                    WHERE l.run_id = v_signal.run_id
+                        AND l.signal_name = v_signal.signal_name
+                        AND NOT l.has_buffered;
+                END LOOP;
             END IF;
             EXIT;
         EXCEPTION
