@@ -74,7 +74,8 @@ BEGIN
             -- transaction that is changing it, judges it anew, and goes on to the next one if
             -- it is settled or gone by then. After an overdue one, only younger ones: so rows
             -- are locked oldest first, the order of all calls.
-            v_created_at := NULL;
+            v_created_at := '-infinity';
+            v_step_key := '';
             LOOP
                 SELECT w.step_key, w.created_at, w.expires_at
                 INTO v_step_key, v_created_at, v_expires_at
@@ -82,10 +83,7 @@ BEGIN
                 WHERE w.run_id = p_run_id
                     AND w.signal_name = p_signal_name COLLATE "C"
                     AND w.status = 'waiting'
-                    AND (
-                        v_created_at IS NULL
-                        OR (w.created_at, w.step_key) > (v_created_at, v_step_key)
-                    )
+                    AND (w.created_at, w.step_key) > (v_created_at, v_step_key)
                 ORDER BY w.created_at, w.step_key
                 LIMIT 1
                 FOR NO KEY UPDATE;

@@ -25,6 +25,8 @@ DECLARE
         array_ndims(p_delivery_ids)
     );
     v_payloads json[];
+    -- How many rows of each FIFO to lock in place of overdue ones.
+    v_more integer := 0;
     v_verdicts flow_signal_v1.delivery[];
     v_verdict flow_signal_v1.delivery;
     v_signal record;
@@ -81,7 +83,7 @@ BEGIN
     LOOP
         BEGIN
             v_verdicts := flow_signal.deliver_to_waiters(
-                p_run_ids, p_signal_names, v_payloads, p_delivery_ids
+                p_run_ids, p_signal_names, v_payloads, p_delivery_ids, v_more
             );
             -- The signals that found no waiter: their lock rows, after all rows of waiters, since
             -- no call waits for a waiter while it has a lock row.
@@ -134,10 +136,10 @@ BEGIN
             END IF;
             EXIT;
         EXCEPTION
-            -- A waiter is live, or an id known, that was not when the rows were locked: let all
-            -- locks go and begin again.
+            -- A waiter is live, or an id known, that was not when the rows were locked, or too
+            -- many waiters are overdue: let all locks go and begin again.
             WHEN SQLSTATE 'WS099' THEN
-                NULL;
+                v_more := least(2 * v_more + 1, 1000000);
         END;
     END LOOP;
 
