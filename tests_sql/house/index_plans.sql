@@ -2,7 +2,7 @@
 -- The sizes: psql -v waiters=1000000 -v fifo=100000
 \if :{?waiters}
 \else
-    \set waiters 100000
+    \set waiters 30000
 \endif
 \if :{?fifo}
 \else
@@ -391,9 +391,9 @@ SELECT
     CASE WHEN f.queue = 'due' THEN 1 END
 FROM (
     VALUES
-    ('go', 'waiting', p_size, NULL), ('long', 'waiting', p_size, NULL),
-    ('done', 'delivered', p_size / 2, 'due'), ('expired', 'expired', p_size / 2, 'due'),
-    ('past', 'expired', p_size / 2, NULL), ('late', 'waiting', p_size / 2, 'idle')
+    ('go', 'waiting', p_size, NULL), ('long', 'waiting', p_size / 5, NULL),
+    ('done', 'delivered', p_size / 5, 'due'), ('expired', 'expired', p_size / 5, 'due'),
+    ('past', 'expired', p_size / 5, NULL), ('late', 'waiting', p_size / 5, 'idle')
     UNION ALL
     SELECT k.name || ' ' || i, 'waiting', greatest(p_size / 50, 5), NULL
     FROM (VALUES ('fifo'), ('overdue'), ('batch'), ('stale')) AS k (name)
@@ -446,9 +446,9 @@ SELECT
 FROM (
     SELECT 'early', p_size
     UNION ALL
-    SELECT 'full', p_size / 2
+    SELECT 'full', p_size / 5
     UNION ALL
-    SELECT 'dead ' || i, p_size / 2 FROM generate_series(1, 3) AS i
+    SELECT 'dead ' || i, p_size / 5 FROM generate_series(1, 3) AS i
 ) AS b (signal_name, signals)
 CROSS JOIN LATERAL generate_series(1, b.signals) AS n
 UNION ALL
@@ -657,7 +657,7 @@ CROSS JOIN LATERAL (
         format($$DO $do$
         BEGIN
             SET LOCAL plan_cache_mode = force_generic_plan;
-            PERFORM pg_temp.fill(md5('small')::uuid, 100);
+            PERFORM pg_temp.fill(md5('small')::uuid, 250);
             PERFORM pg_temp.measure('', '', md5('small')::uuid, 1);
             IF %L <> 'true statistics' THEN
                 PERFORM pg_temp.fill(md5('large')::uuid, current_setting('test.fifo')::integer);
