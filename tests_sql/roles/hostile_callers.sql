@@ -239,7 +239,7 @@ FROM (
     (:'remove', '{"a": 1}', 'remove_waiter'), (:'version', 'true', 'version'),
     (:'list_buffered', 'buffered', 'list_buffered_signals'),
     (:'list', '{"a": 1}', 'list_waiters'), (:'stats', '2', 'signal_stats'),
-    (:'health', '{}', 'health'), (:'purge', '1', 'purge'),
+    (:'health', '{}', 'health'), (:'purge', 'true', 'purge'),
     (:'anew', 'waiting', 'register_waiter, after the purge'),
     (
         :'import', 'the payload is no JSON: it is now a JSON string; '
@@ -252,7 +252,7 @@ FROM (
     (:'broadcast', 'c', 'broadcast_signal'), (:'remove_run', '2', 'remove_run'),
     (:'blank', 'step key " " is blank', 'a blank name'),
     (:'never', 'deadline -infinity is out of range', 'a deadline out of range'),
-    (:'no_json', 'payload "2 2" is not valid JSON', 'a payload that is no JSON')
+    (:'no_json', 'payload is not valid JSON', 'a payload that is not JSON')
 ) AS c (have, want, what);
 RESET ROLE;
 SELECT is(

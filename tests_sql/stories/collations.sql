@@ -78,8 +78,11 @@ SELECT is(
             'p_run_id => gen_random_uuid(), p_step_key => %s)',
             k.character
         ) AS o (outcome)
-        WHERE CASE WHEN k.blank THEN '22023 step key "' || k.character || '" is blank' END
-            IS DISTINCT FROM o.outcome
+        -- A message shows a control character as a question mark.
+        WHERE CASE WHEN k.blank THEN format(
+            '22023 step key "%s" is blank',
+            translate(k.character, E'\t\n\u000b\f\r\u0085', '??????')
+        ) END IS DISTINCT FROM o.outcome
     ),
     NULL, format('%s: the same characters are blank', c.collation)
 )
@@ -185,7 +188,7 @@ SELECT is(
         'delivered', 'WS002 delivery id "a" was used with another payload', 'already_delivered',
         'not_found',
         format(
-            'WS001 step "a" of run %s already holds the payload of signal "a"',
+            'WS001 step "a" of run %s already has the payload of signal "a"',
             md5(c.collation)::uuid
         )
     ],

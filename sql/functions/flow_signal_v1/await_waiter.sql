@@ -15,7 +15,7 @@ SET enable_seqscan = off
 AS $function$
 DECLARE
     v_waiter flow_signal_v1.waiter;
-    v_status text;
+    v_status text COLLATE "C";
     v_is_free boolean;
     v_pause interval := interval '5 milliseconds';
     v_now timestamptz := clock_timestamp();
