@@ -171,7 +171,7 @@ SELECT
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'a'
     )$$) AS remove,
     pg_temp.result(
-        $$SELECT flow_signal_v1.purge(p_settled_before => '9999-01-01')$$
+        $$SELECT flow_signal_v1.purge(p_settled_before => '9999-01-01') BETWEEN 1 AND 3$$
     ) AS purge,
     pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
         p_run_id => '00000000-0000-0000-0000-000000000001', p_step_key => 'c',
