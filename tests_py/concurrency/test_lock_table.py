@@ -99,7 +99,7 @@ def test_many_large_batches_at_once(database: str) -> None:
 
 @pytest.mark.parametrize("apart", ["runs", "signals"])
 def test_unrelated_signals_never_wait(stage: Stage, a: Session, b: Session, apart: str) -> None:
-    """Two open transactions do everything to their signals, in opposite orders: they differ in the run or in the name."""
+    """Two open transactions do all to their signals, in opposite orders: they differ in the run or in the name."""
     mine, other = Run(), Run()
     if apart == "signals":
         other.id = mine.id
