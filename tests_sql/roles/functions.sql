@@ -50,6 +50,20 @@ FROM (
         $$p_run_ids => ARRAY[gen_random_uuid()], p_signal_names => '{go}', p_payloads_json => '{1}'$$,
         '{engine, sender}'
     ),
+    (
+        'deliver_to_step', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$,
+        '{engine, sender}'
+    ),
+    (
+        'withdraw_signal',
+        $$p_run_id => gen_random_uuid(), p_signal_name => 'go', p_position => 1$$, '{engine}'
+    ),
+    (
+        'extend_claim',
+        $$p_run_id => gen_random_uuid(), p_step_key => 's', p_claim_id => gen_random_uuid(),
+        p_lease => '1 minute'$$, '{engine}'
+    ),
+    ('purge_buffered', $$p_buffered_before => '2001-01-01'$$, '{}'),
     ('broadcast_signal', $$p_signal_name => 'go'$$, '{engine, broadcaster}'),
     ('get_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
@@ -146,8 +160,8 @@ FROM (
 CROSS JOIN (
     VALUES
     ($$SELECT flow_signal.is_name('x')$$),
-    ($$SELECT flow_signal.hold_line(gen_random_uuid(), 'go')$$),
-    ($$SELECT flow_signal.record_delivery(gen_random_uuid(), 's', '1', NULL, now())$$)
+    ($$SELECT flow_signal.lock_signal(gen_random_uuid(), 'go')$$),
+    ($$SELECT flow_signal.record_delivery(gen_random_uuid(), 's', 'go', '1', NULL, now())$$)
 ) AS c (call);
 
 SELECT * FROM finish();

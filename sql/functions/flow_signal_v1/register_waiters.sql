@@ -130,13 +130,14 @@ BEGIN
                 FROM (
                     SELECT f.run_id, f.step_key
                     FROM (
-                        SELECT DISTINCT p_run_ids[o.n] AS run_id, p_step_keys[o.n] AS step_key
+                        SELECT DISTINCT
+                            p_run_ids[o.n] AS run_id, p_step_keys[o.n] COLLATE "C" AS step_key
                         FROM unnest(v_others) AS o (n)
                     ) AS s
                     CROSS JOIN LATERAL (
                         SELECT w.run_id, w.step_key, w.signal_name, w.created_at
                         FROM flow_signal.flow_signal_waiters AS w
-                        WHERE w.run_id = s.run_id AND w.step_key = s.step_key COLLATE "C"
+                        WHERE w.run_id = s.run_id AND w.step_key = s.step_key
                         LIMIT 1
                     ) AS f
                     ORDER BY f.run_id, f.signal_name, f.created_at, f.step_key
