@@ -103,6 +103,11 @@ def overdue_and_live(scene: Scene, client: Client) -> None:
     make(client, scene.register("z"))
 
 
+def expired_and_live(scene: Scene, client: Client) -> None:
+    expired(scene, client)
+    make(client, scene.register("z"))
+
+
 def buffered(scene: Scene, client: Client) -> None:
     make(client, scene.deliver("O", delivery_id="o", buffer_until=clock() + HOUR))
     [row] = client("list_buffered_signals", run_id=scene.run)
@@ -133,6 +138,7 @@ STATES: dict[str, SetUp] = {
     "settled first": settled,
     "settled and live behind": settled_and_live,
     "overdue and live behind": overdue_and_live,
+    "expired and live behind": expired_and_live,
     "buffered": buffered,
     "claimed": claimed,
     "claimed overdue": claimed_overdue,
@@ -144,6 +150,7 @@ CALLS: dict[str, Callable[[Scene, str], Call]] = {
     "new a": lambda scene, actor: scene.register("a"),
     "repeat": lambda scene, actor: scene.register_w(),
     "deadline": lambda scene, actor: scene.register_w(expires_at=clock() + HOUR),
+    "z deadline": lambda scene, actor: scene.register("z", expires_at=clock() + HOUR),
     "channel": lambda scene, actor: scene.register_w(wake_channel="wake"),
     "late": lambda scene, actor: scene.register_w(expires_at=clock() - HOUR),
     "away": lambda scene, actor: scene.register_w("other"),

@@ -247,7 +247,7 @@ class Model:
             kept = self.buffered(run_id, signal_name)
             if sum(signal.buffered_until > now for signal in kept) >= self.quota:
                 raise Refused("WS004")
-            position = moment.position or (kept[-1].position + 1 if kept else 1)
+            position = moment.position or max([now, *(signal.position + 1 for signal in kept)])
             signal = Buffered(run_id, signal_name, position, now, buffer_until, delivery_id, payload_json)
             self.relies_on.add(("id", run_id, signal_name, delivery_id))
             self.write(("buffered", *signal[:3]), signal)

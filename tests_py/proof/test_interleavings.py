@@ -51,3 +51,9 @@ def test_triples(theatre: Theatre, state: str) -> None:
 @pytest.mark.xfail(strict=True, reason="a broadcast that waits for a step misses the one that comes in its place")
 def test_broadcast_beside_an_engine(theatre: Theatre) -> None:
     check(theatre, [Case("live", (("remove", "new"), ("broadcast",)), "commit")])
+
+
+@pytest.mark.parametrize("send", ["send", "send two"])
+@pytest.mark.xfail(strict=True, reason="a sender that waits for a waiter does not see that an older one comes to life")
+def test_an_older_waiter_comes_to_life_meanwhile(theatre: Theatre, send: str) -> None:
+    check(theatre, [Case("expired and live behind", (("z deadline",), (send,), ("deadline",)), "rollback")])
