@@ -50,20 +50,6 @@ FROM (
         $$p_run_ids => ARRAY[gen_random_uuid()], p_signal_names => '{go}', p_payloads_json => '{1}'$$,
         '{engine, sender}'
     ),
-    (
-        'deliver_to_step', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$,
-        '{engine, sender}'
-    ),
-    (
-        'withdraw_signal',
-        $$p_run_id => gen_random_uuid(), p_signal_name => 'go', p_position => 1$$, '{engine}'
-    ),
-    (
-        'extend_claim',
-        $$p_run_id => gen_random_uuid(), p_step_key => 's', p_claim_id => gen_random_uuid(),
-        p_lease => '1 minute'$$, '{engine}'
-    ),
-    ('purge_buffered', $$p_buffered_before => '2001-01-01'$$, '{}'),
     ('broadcast_signal', $$p_signal_name => 'go'$$, '{engine, broadcaster}'),
     ('get_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
