@@ -16,7 +16,6 @@ AS $function$
 DECLARE
     v_now CONSTANT timestamptz := clock_timestamp();
     v_claim_id CONSTANT uuid := gen_random_uuid();
-    v_waiter flow_signal.flow_signal_waiters;
 BEGIN
     IF flow_signal.is_name(p_queue) IS NOT TRUE THEN
         PERFORM flow_signal.refuse_name('queue', p_queue);
@@ -33,29 +32,31 @@ BEGIN
         PERFORM flow_signal.refuse_isolation('claim_waiters');
     END IF;
 
-    -- Row by row: to a join, the statistics could suggest to read the table.
-    FOR v_waiter IN
-        SELECT w.*
-        FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.queue = p_queue COLLATE "C" AND w.due_at <= v_now
-        ORDER BY w.due_at, w.run_id, w.step_key
+    -- These rows are there and locked, so the INSERT changes them and inserts none. It finds each
+    -- by its key; to the join of an UPDATE, the statistics could suggest to read the table. It
+    -- returns them in the order in which it gets them.
+    RETURN QUERY
+    INSERT INTO flow_signal.flow_signal_waiters AS w (
+        run_id, step_key, signal_name, status, created_at
+    )
+    SELECT d.run_id, d.step_key, d.signal_name, d.status, d.created_at
+    FROM (
+        SELECT o.run_id, o.step_key, o.signal_name, o.status, o.created_at
+        FROM flow_signal.flow_signal_waiters AS o
+        WHERE o.queue = p_queue COLLATE "C" AND o.due_at <= v_now
+        ORDER BY o.due_at, o.run_id, o.step_key
         LIMIT p_limit
         FOR NO KEY UPDATE SKIP LOCKED
-    LOOP
-        UPDATE flow_signal.flow_signal_waiters AS w
-        SET
-            due_at = v_now + p_lease,
-            status = CASE WHEN w.status = 'waiting' THEN 'expired' ELSE w.status END,
-            claim_id = v_claim_id,
-            attempt = coalesce(w.attempt, 0) + 1
-        WHERE w.run_id = v_waiter.run_id AND w.step_key = v_waiter.step_key
-        RETURNING w.* INTO v_waiter;
-        RETURN NEXT (
-            v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name, v_waiter.status,
-            v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at,
-            v_waiter.payload_json, v_waiter.claim_id, v_waiter.attempt
-        )::flow_signal_v1.claimed_waiter;
-    END LOOP;
+    ) AS d
+    ON CONFLICT (run_id, step_key) DO UPDATE
+    SET
+        due_at = v_now + p_lease,
+        status = CASE WHEN w.status = 'waiting' THEN 'expired' ELSE w.status END,
+        claim_id = v_claim_id,
+        attempt = coalesce(w.attempt, 0) + 1
+    RETURNING
+        w.run_id, w.step_key::text, w.signal_name::text, w.status::text, w.created_at,
+        w.expires_at, w.delivered_at, w.payload_json, w.claim_id, w.attempt;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) FROM public;
