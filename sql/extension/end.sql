@@ -1,4 +1,5 @@
--- What pg_dump saves beside CREATE EXTENSION: the data, not what the extension makes of itself.
+-- What pg_dump saves beside CREATE EXTENSION: the data, not the rows that the extension makes.
+-- A dumped row of settings would collide with the one that the restored extension makes.
 DO $dump$
 DECLARE
     v_table regclass;
@@ -8,7 +9,7 @@ BEGIN
         FROM pg_class AS c
         WHERE c.relnamespace = 'flow_signal'::regnamespace
             AND c.relkind = 'r'
-            AND c.relname <> 'ledger'
+            AND c.relname NOT IN ('ledger', 'flow_signal_settings')
     LOOP
         PERFORM pg_extension_config_dump(v_table, '');
     END LOOP;

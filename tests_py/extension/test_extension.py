@@ -58,9 +58,13 @@ def test_data_survives_dump_and_restore(extended: str, extensible: EmbeddedServe
         assert execute(restored, CONTENTS) == contents
         assert catalog(restored) == catalog(extended)
         assert execute(restored, NOT_MEMBERS) == []
-        assert execute(restored, "SELECT (flow_signal_v1.deliver_signal(md5('1')::uuid, 'go')).status") == [
-            ("delivered",)
-        ]
+        for call, answer in {
+            "status FROM flow_signal_v1.deliver_signal(md5('1')::uuid, 'go')": "delivered",
+            """replayed FROM flow_signal_v1.deliver_signal(md5('2')::uuid, 'go', '{"run" : 2}', 'id 2')""": True,
+            "state FROM flow_signal_v1.register_waiter(md5('3')::uuid, 'new', 'early')": "delivered",
+            "max_buffered FROM flow_signal.flow_signal_settings": 1000,
+        }.items():
+            assert execute(restored, f"SELECT {call}") == [(answer,)]
 
 
 def test_an_update_converges(sources: Path, root: Path, tmp_path: Path) -> None:
@@ -100,6 +104,8 @@ def test_an_update_converges(sources: Path, root: Path, tmp_path: Path) -> None:
                 saved = "SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'flow_signal'"
                 assert sorted(execute(updated, saved)) == [
                     ("flow_signal.flow_signal_buffered_signals",),
+                    ("flow_signal.flow_signal_locks",),
+                    ("flow_signal.flow_signal_receipts",),
                     ("flow_signal.flow_signal_waiters",),
                     ("flow_signal.more",),
                 ]
