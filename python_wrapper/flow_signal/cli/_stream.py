@@ -34,6 +34,9 @@ class Stream(io.TextIOBase):
     def flush(self) -> None:
         self._try(self._stream.flush)
 
+    def close(self) -> None:
+        """Leave the stream open: Python calls this at the end, and reports what it raises."""
+
     def isatty(self) -> bool:
         return self._stream.isatty()
 
