@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,8 +41,11 @@ def rows(connection: psycopg.Connection[Any]) -> Callable[[], Rows]:
     store.deliver_signals([NewSignal(run, "payment", payload_json=ANSWER)])
     connection.execute(TABLE)
     connection.execute(f"INSERT INTO flow_signal_waiters VALUES ('{OTHER_RUN}', 'there', 'go')")
+    store.deliver_signal(run, "early", payload_json=ANSWER, buffer_for=timedelta(days=1))
     query = """
-        SELECT step_key, signal_name, payload_json::text, due_at FROM flow_signal.flow_signal_waiters ORDER BY 1
+        SELECT step_key, signal_name, payload_json::text, due_at FROM flow_signal.flow_signal_waiters
+        UNION ALL SELECT NULL, signal_name, payload_json::text, NULL FROM flow_signal.flow_signal_buffered_signals
+        ORDER BY 1
     """
     return lambda: connection.execute(query).fetchall()
 
@@ -124,6 +128,11 @@ UNPRINTED: list[tuple[int, list[str]]] = [
     (3, ["deliver", RUN, "unknown"]),
     (4, ["deliver", RUN, "payment", "--json"]),
     (6, ["deliver", RUN, "payment", "{"]),
+    (CHANGED, ["deliver-step", RUN, "open", "--json"]),
+    (4, ["deliver-step", RUN, "paid"]),
+    (READ, ["withdraw", RUN, "early", "1"]),
+    (READ, ["withdraw", RUN, "early", "1", "--json"]),
+    (CHANGED, ["purge-buffered", "--before", "0s", "--json"]),
     (CHANGED, ["broadcast", "approval"]),
     (CHANGED, ["broadcast", "approval", "--json"]),
     (CHANGED, ["remove-run", RUN]),
@@ -155,7 +164,7 @@ def test_standard_output_fails(
         assert b"standard output: " + reason in ended.stderr
     if code == READ:
         assert rows() == before
-    if code == READ and {"remove", "claim"}.intersection(arguments):
+    if code == READ and {"remove", "claim", "withdraw"}.intersection(arguments):
         assert b"nothing was changed" in ended.stderr
 
 
