@@ -8,7 +8,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -143,7 +143,8 @@ class Bulk(Generic[Row, Result]):
 
     def _apply_all_or_none(self, file: BinaryIO, read: Callable[[str], Row], documents: IO[str]) -> None:
         """Send all lines in one transaction; what became of them goes to documents: its commit may fail."""
-        with self._connection.transaction() as whole:
+        # On a broken connection psycopg lets the Rollback through.
+        with suppress(psycopg.Rollback), self._connection.transaction() as whole:
             self._apply(file, read, documents)
             if self._refused:
                 self._verdicts.clear()
