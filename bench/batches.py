@@ -60,8 +60,8 @@ SELECT s.run_id, s.step_key, s.signal_name, clock_timestamp()
 FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS s (run_id, step_key, signal_name)
 """
 INDEXED_INSERT = """
-INSERT INTO same_indexes (run_id, step_key, signal_name, place, created_at)
-SELECT s.run_id, s.step_key, s.signal_name, 'head', clock_timestamp()
+INSERT INTO same_indexes (run_id, step_key, signal_name, status, created_at)
+SELECT s.run_id, s.step_key, s.signal_name, 'waiting', clock_timestamp()
 FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS s (run_id, step_key, signal_name)
 """
 BROADCAST = f"""

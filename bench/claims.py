@@ -28,10 +28,11 @@ from flow_signal.embedded import EmbeddedServer
 CLAIM = "SELECT w.run_id FROM flow_signal_v1.claim_waiters(p_queue => 'bench', p_limit => %s, p_lease => '1 day') AS w"
 ADD = """
 INSERT INTO flow_signal.flow_signal_waiters (
-    run_id, step_key, signal_name, place, created_at, expires_at, delivered_at, payload_json, due_at, queue
+    run_id, step_key, signal_name, status, created_at, expires_at, delivered_at, payload_json, due_at, queue
 )
 SELECT
-    gen_random_uuid(), 'step', 'signal', 'head', now(), CASE WHEN kind <> 'delivered' THEN due_at END,
+    gen_random_uuid(), 'step', 'signal', CASE WHEN kind = 'delivered' THEN kind ELSE 'waiting' END, now(),
+    CASE WHEN kind <> 'delivered' THEN due_at END,
     CASE WHEN kind = 'delivered' THEN due_at END, CASE WHEN kind = 'delivered' THEN '{"ok": true}'::json END,
     due_at, 'bench'
 FROM (

@@ -44,10 +44,11 @@ CROSS JOIN LATERAL flow_signal_v1.deliver_signal(p_run_id => w.run_id, p_signal_
 # Every so many rows one is over. Ascending run ids, because random ones take minutes to index; purge reads no index.
 FILL = f"""
 INSERT INTO {WAITERS} (
-    run_id, step_key, signal_name, place, created_at, expires_at, delivered_at, payload_json
+    run_id, step_key, signal_name, status, created_at, expires_at, delivered_at, payload_json
 )
 SELECT
-    lpad(to_hex(n), 32, '0')::uuid, 'step', 'approval ' || n %% 20, 'head', '2020-01-01',
+    lpad(to_hex(n), 32, '0')::uuid, 'step', 'approval ' || n %% 20,
+    CASE k.kind WHEN 'delivered' THEN 'delivered' ELSE 'waiting' END, '2020-01-01',
     CASE k.kind WHEN 'overdue' THEN timestamptz '2020-01-02' END,
     CASE k.kind WHEN 'delivered' THEN timestamptz '2020-01-01' + random() * interval '1 day' END,
     CASE k.kind WHEN 'delivered' THEN json '{{"approved": true}}' END
@@ -57,8 +58,8 @@ CROSS JOIN LATERAL (
 ) AS k (kind)
 """
 FILL_PAYLOADS = f"""
-INSERT INTO {WAITERS} (run_id, step_key, signal_name, place, created_at, delivered_at, payload_json)
-SELECT gen_random_uuid(), 'step', 'go', 'head', '2020-01-01', '2020-01-02', to_json(repeat('payload ', 131071))
+INSERT INTO {WAITERS} (run_id, step_key, signal_name, status, created_at, delivered_at, payload_json)
+SELECT gen_random_uuid(), 'step', 'go', 'delivered', '2020-01-01', '2020-01-02', to_json(repeat('payload ', 131071))
 FROM generate_series(1, 2000)
 """
 REST = f"""

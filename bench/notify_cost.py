@@ -48,14 +48,18 @@ CHUNK = 250
 
 
 def make_copy(connection: psycopg.Connection[tuple[str]], name: str) -> None:
-    query = "SELECT pg_get_functiondef('flow_signal_v1.deliver_signal'::regproc)"
-    [[source]] = connection.execute(query).fetchall()
-    notify = r"\n *IF v_waiter\.wake_channel IS NOT NULL THEN.*?END IF;"
-    cut, cuts = re.subn(notify, "", source.replace(f"flow_signal_v1.{FULL}", f"flow_signal_v1.{name}"), flags=re.DOTALL)
-    cut = re.sub(r", w\.wake_channel\b", "", cut)
-    assert cuts == 1, cut
-    assert not re.search("pg_notify|wake_channel", cut), cut
-    connection.execute(cut.encode())
+    for function, copy in (
+        ("flow_signal.record_delivery", f"flow_signal.{name}"),
+        (f"flow_signal_v1.{FULL}", f"flow_signal_v1.{name}"),
+    ):
+        [[source]] = connection.execute("SELECT pg_get_functiondef(%s::regproc)", [function]).fetchall()
+        notify = r"\n *IF v_wake_channel IS NOT NULL THEN.*?END IF;"
+        cut, cuts = re.subn(notify, "", source.replace(function, copy), flags=re.DOTALL)
+        cut = re.sub(r"\n *RETURNING w\.wake_channel INTO v_wake_channel", "", cut)
+        cut = cut.replace("flow_signal.record_delivery(", f"flow_signal.{name}(")
+        assert cuts == (function == "flow_signal.record_delivery"), cut
+        assert "pg_notify" not in cut, cut
+        connection.execute(cut.encode())
 
 
 def sender(conninfo: str, orders: Connection) -> None:

@@ -2,8 +2,8 @@
 
 python bench/run_size.py [--calls N]
 
-The big runs: one line of 100,000 waiters for one signal, and 100,000 lines of one waiter each. Beside them runs of
-one waiter, and runs of two in one line of which the second gets the signal. The four are delivered to in turn on one
+The big runs: 100,000 waiters for one signal, and one waiter for each of 100,000 signals. Beside them runs of
+one waiter, and runs of two for one signal of which the second gets it. The four are delivered to in turn on one
 connection, each call a transaction of its own, without a flush. Printed: median, first and last tenth of the calls in
 microseconds as the client sees them, and the median by that of the small run of that kind.
 """
@@ -22,31 +22,32 @@ from flow_signal.migrate import migrate
 
 WAITERS = 100_000
 REGISTER = """
-SELECT count(flow_signal_v1.register_waiter(
-    p_run_id => %s, p_step_key => 'step ' || i, p_signal_name => 'go' || {suffix}
-))
-FROM generate_series(1, %s) AS i"""
-SMALL = {"100,000 in one line": "two in one line", "100,000 lines": "one waiter"}
+SELECT count(*)
+FROM generate_series(1, %(count)s) AS i
+CROSS JOIN LATERAL flow_signal_v1.register_waiter(
+    p_run_id => %(run)s, p_step_key => 'step ' || i, p_signal_name => 'go' || {suffix}
+) AS w"""
+SMALL = {"100,000 for one signal": "two for one signal", "100,000 signals": "one waiter"}
 DELIVER = """
 SELECT status FROM flow_signal_v1.deliver_signal(p_run_id => %s, p_signal_name => %s, p_payload_json => '{}')"""
 
 
 def deliver_times(conninfo: str, calls: int) -> dict[str, list[float]]:
     """Seconds of each call, by kind of run."""
-    one_line, many_lines = uuid.uuid4(), uuid.uuid4()
+    one_signal, many_signals = uuid.uuid4(), uuid.uuid4()
     small = [(uuid.uuid4(), uuid.uuid4()) for _ in range(calls)]
-    times: dict[str, list[float]] = {"one waiter": [], "two in one line": [], **{kind: [] for kind in SMALL}}
+    times: dict[str, list[float]] = {"one waiter": [], "two for one signal": [], **{kind: [] for kind in SMALL}}
     with psycopg.connect(conninfo, autocommit=True) as conn:
         conn.execute("SET synchronous_commit = off")
-        conn.execute(REGISTER.format(suffix="''"), (one_line, WAITERS))
-        conn.execute(REGISTER.format(suffix="i"), (many_lines, WAITERS))
-        conn.execute(DELIVER, (one_line, "go"))
+        conn.execute(REGISTER.format(suffix="''"), {"run": one_signal, "count": WAITERS})
+        conn.execute(REGISTER.format(suffix="i"), {"run": many_signals, "count": WAITERS})
+        conn.execute(DELIVER, (one_signal, "go"))
         for one, two in small:
-            conn.execute(REGISTER.format(suffix="''"), (one, 1))
-            conn.execute(REGISTER.format(suffix="''"), (two, 2))
+            conn.execute(REGISTER.format(suffix="''"), {"run": one, "count": 1})
+            conn.execute(REGISTER.format(suffix="''"), {"run": two, "count": 2})
             conn.execute(DELIVER, (two, "go"))
         for number, (one, two) in enumerate(small, start=1):
-            targets = [(one, "go"), (two, "go"), (one_line, "go"), (many_lines, f"go{number}")]
+            targets = [(one, "go"), (two, "go"), (one_signal, "go"), (many_signals, f"go{number}")]
             for kind, arguments in zip(times, targets, strict=True):
                 start = time.perf_counter()
                 row = conn.execute(DELIVER, arguments, prepare=True).fetchone()

@@ -1,4 +1,4 @@
-"""The disk space of waiters: the table and each of its indexes.
+"""The disk space of waiters: the tables and each of their indexes.
 
 python bench/sizing.py [--rows N] [SITUATION...]
 
@@ -26,6 +26,7 @@ from flow_signal.migrate import migrate
 Connection = psycopg.Connection[Any]
 
 WAITERS = "flow_signal.flow_signal_waiters"
+TABLES = f"{WAITERS}, flow_signal.flow_signal_locks, flow_signal.flow_signal_receipts"
 BATCH = 1000
 SITUATIONS = {
     "plain": {"queue": None, "deadlines": False, "delivery_ids": False},
@@ -59,8 +60,10 @@ FROM flow_signal_v1.deliver_signals(
 SIZES = f"""
 SELECT c.relname, CASE c.relkind WHEN 'r' THEN pg_table_size(c.oid) ELSE pg_relation_size(c.oid) END
 FROM pg_class AS c
-WHERE c.oid = '{WAITERS}'::regclass
-    OR c.oid IN (SELECT i.indexrelid FROM pg_index AS i WHERE i.indrelid = '{WAITERS}'::regclass)
+WHERE c.relkind IN ('r', 'i')
+    AND coalesce((SELECT i.indrelid FROM pg_index AS i WHERE i.indexrelid = c.oid), c.oid) IN (
+        SELECT t::regclass::oid FROM unnest('{{{TABLES}}}'::text[]) AS t
+    )
 ORDER BY c.relkind DESC, c.oid
 """
 
@@ -71,7 +74,7 @@ def sizes(connection: Connection) -> dict[str, int]:
 
 def fill(connection: Connection, situation: str, rows: int) -> tuple[dict[str, int], dict[str, int]]:
     """The bytes of each relation when all wait, and when all are delivered."""
-    connection.execute(f"TRUNCATE {WAITERS}")
+    connection.execute(f"TRUNCATE {TABLES}")
     arguments = {"rows": rows, "batch": BATCH, **SITUATIONS[situation]}
     for first in range(1, rows + 1, BATCH):
         page = {"first": first, "last": first + BATCH - 1}

@@ -24,8 +24,8 @@ WAITERS = "flow_signal.flow_signal_waiters"
 CONTENDERS = {
     "as_shipped": "",
     "check_constraints": f"""ALTER TABLE {WAITERS}
-        ADD CHECK (place IN ('head', 'waiting', 'delivered', 'expired')),
-        ADD CHECK (delivered_at IS NULL OR expired_at IS NULL AND (expires_at IS NULL OR delivered_at < expires_at))""",
+        ADD CHECK (status IN ('waiting', 'delivered', 'expired')),
+        ADD CHECK ((status = 'delivered') = (delivered_at IS NOT NULL) AND (delivered_at < expires_at) IS NOT FALSE)""",
     "fillfactor_100": f"ALTER TABLE {WAITERS} SET (fillfactor = 100)",
     "fillfactor_85": f"ALTER TABLE {WAITERS} SET (fillfactor = 85)",
     "fillfactor_50": f"ALTER TABLE {WAITERS} SET (fillfactor = 50)",

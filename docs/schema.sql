@@ -83,7 +83,7 @@ CREATE FUNCTION flow_signal.buffer_signal(p_run_id uuid, p_signal_name text, p_p
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal/buffer_signal.sql $$;
 
 ALTER FUNCTION flow_signal.buffer_signal(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz, p_now timestamptz) OWNER TO flow_signal_owner;
@@ -107,18 +107,16 @@ ALTER FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_pay
 
 COMMENT ON FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) IS 'Refuses arguments that deliver_signal does not accept; returns the payload.';
 
-CREATE FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) RETURNS flow_signal_v1.delivery[]
+CREATE FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[], p_more integer) RETURNS flow_signal_v1.delivery[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal/deliver_to_waiters.sql $$;
 
-ALTER FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[], p_more integer) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) IS 'Delivers the signals of a batch for which waiters are live, and answers ids that are known. NULL stands for each signal that found no waiter.';
+COMMENT ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[], p_more integer) IS 'Delivers the signals of a batch for which waiters are live, and answers ids that are known. NULL stands for each signal that found no waiter.';
 
 CREATE FUNCTION flow_signal.excerpt(p_value text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -309,7 +307,7 @@ CREATE FUNCTION flow_signal.refuse_or_buffer(p_run_id uuid, p_signal_name text, 
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal/refuse_or_buffer.sql $$;
 
 ALTER FUNCTION flow_signal.refuse_or_buffer(p_run_id uuid, p_signal_name text, p_payload json, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
@@ -347,7 +345,7 @@ CREATE FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text,
     LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal/take_buffered_signal.sql $$;
 
 ALTER FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) OWNER TO flow_signal_owner;
@@ -376,8 +374,7 @@ CREATE FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_js
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal_v1/broadcast_signal.sql $$;
 
 ALTER FUNCTION flow_signal_v1.broadcast_signal(p_signal_name text, p_payload_json text) OWNER TO flow_signal_owner;
@@ -388,8 +385,7 @@ CREATE FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer DEFAU
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal_v1/claim_waiters.sql $$;
 
 ALTER FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) OWNER TO flow_signal_owner;
@@ -400,7 +396,7 @@ CREATE FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text,
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal_v1/deliver_signal.sql $$;
 
 ALTER FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) OWNER TO flow_signal_owner;
@@ -422,7 +418,7 @@ CREATE FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal_v1/deliver_to_step.sql $$;
 
 ALTER FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) OWNER TO flow_signal_owner;
@@ -463,8 +459,6 @@ CREATE FUNCTION flow_signal_v1.import_waiters(p_run_ids uuid[], p_step_keys text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
     AS $$ sql/functions/flow_signal_v1/import_waiters.sql $$;
 
 ALTER FUNCTION flow_signal_v1.import_waiters(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_created_at timestamptz[], p_expires_at timestamptz[], p_delivered_at timestamptz[], p_payloads_json text[], p_dry_run boolean) OWNER TO flow_signal_owner;
@@ -497,8 +491,7 @@ CREATE FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integ
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
+    SET enable_sort TO 'off'
     AS $$ sql/functions/flow_signal_v1/purge.sql $$;
 
 ALTER FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) OWNER TO flow_signal_owner;
@@ -800,13 +793,13 @@ ALTER TABLE ONLY flow_signal.ledger
 
 CREATE INDEX flow_signal_buffered_signals_delivery_idx ON flow_signal.flow_signal_buffered_signals USING btree (run_id, signal_name, delivery_id) WHERE (delivery_id IS NOT NULL);
 
-CREATE INDEX flow_signal_buffered_signals_next_idx ON flow_signal.flow_signal_buffered_signals USING btree (run_id, signal_name, "position") WHERE (NOT dead);
+CREATE INDEX flow_signal_buffered_signals_next_idx ON flow_signal.flow_signal_buffered_signals USING btree (run_id, signal_name, "position" NULLS FIRST) WHERE (NOT dead);
 
 CREATE INDEX flow_signal_buffered_signals_until_idx ON flow_signal.flow_signal_buffered_signals USING btree (buffered_until) WHERE ("position" > 0);
 
 CREATE INDEX flow_signal_waiters_due_idx ON flow_signal.flow_signal_waiters USING btree (queue, due_at, run_id, step_key) WHERE (due_at IS NOT NULL);
 
-CREATE INDEX flow_signal_waiters_fifo_idx ON flow_signal.flow_signal_waiters USING btree (run_id, signal_name, status, created_at, step_key);
+CREATE INDEX flow_signal_waiters_fifo_idx ON flow_signal.flow_signal_waiters USING btree (run_id, signal_name, status, created_at, step_key) WHERE (status <> ''::text);
 
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_sender;
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_reader;
@@ -830,7 +823,7 @@ REVOKE ALL ON FUNCTION flow_signal.buffered_state(p_dead boolean, p_buffered_unt
 
 REVOKE ALL ON FUNCTION flow_signal.check_signal(p_run_id uuid, p_signal_name text, p_payload_json text, p_delivery_id text, p_buffer_until timestamptz) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[], p_more integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.excerpt(p_value text) FROM PUBLIC;
 

@@ -27,7 +27,7 @@ def work(conninfo: str, lease: timedelta, parent: int) -> None:
         while os.getppid() == parent:
             waiters = store.claim_waiters(QUEUE, limit=CLAIM_LIMIT, lease=lease)
             for waiter in waiters:
-                resume(connection, waiter.run_id, waiter.step_key)
+                resume(connection, waiter)
             if not waiters:
                 # A delivery wakes us at once, a deadline or an ended lease is found by the next look.
                 for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):

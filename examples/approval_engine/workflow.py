@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psycopg
 
-from flow_signal import FlowSignalStore, WaiterState
+from flow_signal import ClaimedWaiter, FlowSignalStore, WaiterState
 
 Connection = psycopg.Connection[Any]
 
@@ -29,12 +29,13 @@ def place_order(connection: Connection, order_id: UUID, patience: timedelta) -> 
         _wait_for(connection, order_id, "approval")
 
 
-def resume(connection: Connection, order_id: UUID, step: str) -> None:
-    """Take the next step of an order whose wait is over."""
+def resume(connection: Connection, claimed: ClaimedWaiter) -> None:
+    """Take the next step of an order whose waiter is claimed."""
+    order_id, step = claimed.run_id, claimed.step_key
     with connection.transaction():
-        waiter = FlowSignalStore(connection).remove_waiter(order_id, step)
+        waiter = FlowSignalStore(connection).remove_waiter(order_id, step, claim_id=claimed.claim_id)
         if waiter is None:
-            return  # our lease had run out, and another worker was here
+            return  # our lease ended, and another worker claimed it
         if waiter.state is WaiterState.EXPIRED:
             _end(connection, order_id, "cancelled", f"no {step} in time")
         elif not waiter.payload["granted"]:

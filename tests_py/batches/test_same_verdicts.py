@@ -94,20 +94,26 @@ class Copy:
         return self.rows(
             """
             SELECT
-                1 AS kind, w.run_id, w.step_key, w.signal_name, w.expires_at = %s, w.delivered_at, w.expired_at,
-                w.due_at, w.delivery_id, w.wake_channel, w.queue, w.payload_json::text,
+                1 AS kind, w.run_id, w.step_key, w.signal_name, w.status, w.expires_at = %s, w.delivered_at,
+                w.due_at, NULL AS delivery_id, w.wake_channel, w.queue, w.payload_json::text,
                 rank() OVER (PARTITION BY w.run_id ORDER BY w.created_at, w.step_key)
             FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = ANY(%s)
             UNION ALL
             SELECT
-                2, b.run_id, '', b.signal_name, b.dead, b.buffered_until, NULL, NULL, b.delivery_id, NULL, NULL,
+                2, b.run_id, '', b.signal_name, NULL, b.dead, b.buffered_until, NULL, b.delivery_id, NULL, NULL,
                 b.payload_json::text, rank() OVER (PARTITION BY b.run_id, b.signal_name ORDER BY b.position)
             FROM flow_signal.flow_signal_buffered_signals AS b
             WHERE b.run_id = ANY(%s)
-            ORDER BY kind, run_id, step_key, signal_name, rank
+            UNION ALL
+            SELECT
+                3, r.run_id, r.step_key, r.signal_name, NULL, NULL, r.delivered_at, NULL, r.delivery_id, NULL, NULL,
+                r.payload_hash::text, 1
+            FROM flow_signal.flow_signal_receipts AS r
+            WHERE r.run_id = ANY(%s)
+            ORDER BY kind, run_id, step_key, signal_name, delivery_id, rank
             """,
-            [FAR, self.ids, self.ids],
+            [FAR, self.ids, self.ids, self.ids],
         )
 
     def remove(self, action: Remove) -> list[tuple[Any, ...]]:

@@ -22,7 +22,7 @@ REGISTER = f"SELECT flow_signal_v1.register_waiter({RUN}, p_step_key => 's', p_s
 GET = f"SELECT flow_signal_v1.get_waiter({RUN}, p_step_key => 's')"
 REMOVE = GET.replace("get", "remove")
 AWAIT = GET.replace("get", "await")
-IMPORT = "SELECT flow_signal_v1.import_floworchestrator(p_schema => 'pg_temp', p_limit => -1)"
+IMPORT = "SELECT flow_signal_v1.import_floworchestrator(p_schema => 'pg_temp')"
 
 
 def raised(folder: str) -> set[tuple[str, str, tuple[str, ...]]]:
@@ -73,7 +73,6 @@ def test_python_has_the_class_that_is_named(code: str, name: str) -> None:
 
 FAILURES = {
     "22P02": ["SELECT flow_signal_v1.remove_run(p_run_id => 'x')"],
-    "2201W": ["CREATE TEMP TABLE flow_signal_waiters (LIKE flow_signal.flow_signal_waiters)", IMPORT],
     "42P01": [IMPORT],
     "40001": ["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT", "other session", REMOVE],
     "55P03": ["other session, uncommitted", "SET lock_timeout = '10ms'", REMOVE],
@@ -83,6 +82,14 @@ FAILURES = {
     "42883": [GET.replace("p_step_key", "p_step")],
     "25006": ["SET default_transaction_read_only = on", REMOVE],
     "22021": [GET.replace("'s'", r"E'\000'")],
+    "22P05": ["SET client_encoding = latin1", REGISTER.replace("'s'", "chr(9731)")],
+    "22007": [AWAIT.replace("'s'", "'s', p_max_wait => 'soon'")],
+    "22008": [REGISTER.replace("'go'", "'go', p_expires_at => '99999999-01-01'")],
+    "22003": ["SELECT flow_signal_v1.purge(p_settled_before => now(), p_limit => 3000000000::bigint::integer)"],
+    "54000": [
+        "SELECT flow_signal_v1.deliver_signals(p_run_ids => array_fill(gen_random_uuid(), ARRAY[200000000]), "
+        "p_signal_names => NULL, p_payloads_json => NULL)"
+    ],
 }
 
 

@@ -18,6 +18,8 @@ TABLE = "CREATE TABLE flow_signal.a ();\n"
 TREE = {
     "pyproject.toml": '[project]\nversion = "1.2.3"\n',
     "sql/install/begin.sql": "-- begin @VERSION@\n",
+    "sql/install/check.sql": "-- check\nSELECT 'check';\n",
+    "sql/install/no_transaction.sql": "-- begun\nDO $script$\n@STATEMENTS@\n$script$; -- @VERSION@\n",
     "sql/install/settings.sql": "-- settings\n",
     "sql/roles.sql": "-- roles\n",
     "sql/install/owner.sql": "-- owner\n",
@@ -51,12 +53,13 @@ def write(path: Path, content: bytes) -> None:
 
 def test_parts_come_in_order_between_the_frame(root: Path) -> None:
     marks = re.findall(
-        r"^-- (?:begin|settings|roles|owner|former|rights|end|commit).*$|p_part => '.*'|p_once => \w+",
+        r"^-- (?:begin|check|settings|roles|owner|former|rights|end|commit).*$|p_part => '.*'|p_once => \w+",
         build(root),
         re.M,
     )
     assert marks == [
         "-- begin 1.2.3",
+        "-- check",
         "-- settings",
         "-- roles",
         "-- owner",
@@ -96,6 +99,25 @@ def test_a_part_is_given_statement_by_statement(root: Path) -> None:
     ]
     write(root / "sql/migrations/0003_c.sql", "\n".join(statements).encode() + b"\n-- the end;\n")
     assert "ARRAY[" + ", ".join(f"$part$\n{statement}\n$part$" for statement in statements) + "]);" in build(root)
+
+
+def test_without_a_transaction_each_statement_is_executed_by_one(root: Path) -> None:
+    frame = [path for path in (root / "sql/install").glob("*.sql") if path.name not in ("begin.sql", "commit.sql")]
+    for path in (*frame, root / "sql/roles.sql"):
+        if path.name not in ("check.sql", "no_transaction.sql"):
+            path.write_text(f"SELECT '{path.stem};';\n")
+    script = build(root, "no transaction")
+    assert script.startswith("-- begun\nDO $script$\nEXECUTE $statement$\n-- check\nSELECT 'check';\n$statement$;\n")
+    assert script.endswith("\nEXECUTE $statement$\nSELECT 'end;';\n$statement$;\n$script$; -- 1.2.3\n")
+    executed = re.findall(r"EXECUTE \$statement\$\n.*?\n\$statement\$;\n", script, re.S)
+    assert [re.findall(r"(?:SELECT|part =>) '([\w/.]+)", text)[0] for text in executed] == [
+        *("check", "settings", "roles", "owner", "former", "migrations/0001_a.sql", "migrations/0002_b.sql"),
+        *("functions/flow_signal/zeta.sql", "functions/flow_signal_v1/alpha.sql", "views/flow_signal_v1/health.sql"),
+        *("rights", "end"),
+    ]
+    write(root / "sql/migrations/0003_c.sql", b"SELECT $script$1$script$;\n")
+    with pytest.raises(BuildError, match=r"no_transaction.sql: the script contains \$script\$ or \$statement\$"):
+        build(root, "no transaction")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ SELECT string_agg(concat_ws(' ', w.step_key, w.state, w.payload_json #>> '{}'), 
 FROM flow_signal_v1.claim_waiters(
     p_queue => %(queue)s, p_limit => %(limit)s, p_lease => %(lease_ms)s * interval '1 ms'
 )
-WITH ORDINALITY AS w (run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json, n)
+WITH ORDINALITY AS w (
+    run_id, step_key, signal_name, state, created_at, expires_at, delivered_at, payload_json, claim_id, attempt, n
+)
 """
 REGISTER = """
 SELECT count(*)
@@ -34,10 +36,10 @@ CROSS JOIN LATERAL flow_signal_v1.deliver_signal(
 """
 ADD_IDLE = """
 INSERT INTO flow_signal.flow_signal_waiters (
-    run_id, step_key, signal_name, place, created_at, expires_at, due_at, queue
+    run_id, step_key, signal_name, status, created_at, expires_at, due_at, queue
 )
 SELECT
-    gen_random_uuid(), 'step', 'go', 'head', clock_timestamp(), e.expires_at, e.expires_at, %s
+    gen_random_uuid(), 'step', 'go', 'waiting', clock_timestamp(), e.expires_at, e.expires_at, %s
 FROM generate_series(1, %s) AS n
 CROSS JOIN LATERAL (SELECT CASE WHEN n %% 10 > 0 THEN now() + n * interval '1 minute' END) AS e (expires_at)
 """

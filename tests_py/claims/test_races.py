@@ -91,7 +91,7 @@ def test_a_claimed_waiter_is_delivered_to(
     stage: Stage, run: Run, a: Session, b: Session, delivery_id: str | None
 ) -> None:
     """The sender waits for the claim; what was claimed as expired stays so."""
-    a(run.register("w", until=stage.ahead(-1), queue=QUEUE))
+    stage.make_overdue(a, run, "w", queue=QUEUE)
     a.begin()
     assert a(claim(lease_ms=SHORT_MS)) == "w expired"
     sender = b.start(run.deliver("B", id=delivery_id))
@@ -107,7 +107,7 @@ def test_a_claimed_waiter_is_delivered_to(
 def test_a_claimed_waiter_is_delivered_to_though_the_clock_steps_back(
     stage: Stage, run: Run, a: Session, connection: psycopg.Connection[object]
 ) -> None:
-    a(run.register("w", until=stage.ahead(-1), queue=QUEUE))
+    stage.make_overdue(a, run, "w", queue=QUEUE)
     assert a(claim()) == "w expired"
     connection.execute("UPDATE flow_signal.flow_signal_waiters SET expires_at = expires_at + interval '1 hour'")
     assert a(run.deliver("A")) == "expired w"
@@ -134,14 +134,18 @@ def test_a_waiter_that_is_being_delivered_to_is_claimed(
 
 
 def test_a_delivered_waiter_is_claimed_and_delivered_to(stage: Stage, run: Run, a: Session, b: Session) -> None:
+    """No verdict depends on the claim, so no sender waits for it."""
     a(run.register("w", queue=QUEUE))
     a(run.deliver("A", id="id-1"))
     a.begin()
     assert a(claim(lease_ms=SHORT_MS)) == "w delivered A"
     again = b.start(run.deliver("A", id="id-1"))
-    assert stage.waits(again)
-    a.commit()
+    assert not stage.waits(again)
     assert again.answer() == "replayed delivered w"
+    another = b.start(run.deliver("B"))
+    assert not stage.waits(another)
+    assert another.answer() == "already_delivered w"
+    a.commit()
     assert b(run.deliver("B")) == "already_delivered w"
 
 

@@ -1,99 +1,61 @@
-"""The situations of a line and the calls made in them, for a run in the database as well as for the naive model."""
+"""The situations of a run, and the calls made in them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from typing import Protocol, TypeVar
 
-from tests_py.concurrency.calls import GO, Call, Run
+from tests_py.concurrency.calls import Call, Run
 from tests_py.concurrency.stage import Session, Stage
 
 PAST = datetime(2001, 1, 1, tzinfo=timezone.utc)
 FAR = datetime(2999, 1, 1, tzinfo=timezone.utc)
 
-T_co = TypeVar("T_co", covariant=True)
-T = TypeVar("T")
+
+def register_w(run: Run) -> Call:
+    return run.register("w", queue=run.queue)
 
 
-class Line(Protocol[T_co]):
-    """Whatever can be registered with and sent to: each call is made, or built."""
-
-    queue: str
-
-    def register(
-        self, step: str, signal: str = GO, *, until: datetime | None = None, queue: str | None = None
-    ) -> T_co: ...
-
-    def deliver(self, payload: str, *, id: str | None = None, buffer_until: datetime | None = None) -> T_co: ...
-
-    def get(self, step: str) -> T_co: ...
-
-    def remove(self, step: str) -> T_co: ...
-
-    def claim(self) -> T_co: ...
-
-
-def register_w(line: Line[T]) -> T:
-    return line.register("w", queue=line.queue)
-
-
-def register_overdue_w(line: Line[T]) -> T:
-    return line.register("w", until=PAST, queue=line.queue)
-
-
-def register_h(line: Line[T]) -> T:
-    return line.register("h")
-
-
-def register_z(line: Line[T]) -> T:
-    return line.register("z")
-
-
-def deliver_o(line: Line[T]) -> T:
-    return line.deliver("O")
-
-
-SITUATIONS: dict[str, Sequence[Callable[[Line[object]], object]]] = {
-    "empty line": [],
-    "live head": [register_w],
-    "settled head": [register_w, deliver_o],
-    "headless line": [register_h, register_w, lambda line: line.remove("h")],
-    "behind a settled head": [register_h, deliver_o, register_w],
-    "two wait": [register_w, register_z],
-    "expired head": [register_overdue_w, lambda line: line.deliver("X")],
-    "overdue head": [register_overdue_w],
-    "expired before two": [register_overdue_w, lambda line: line.deliver("X"), register_h, register_z],
-    "buffered signal": [lambda line: line.deliver("O", buffer_until=FAR)],
+SITUATIONS: dict[str, Sequence[Callable[[Run], Call]]] = {
+    "nobody waits": [],
+    "w waits": [register_w],
+    "two wait": [register_w, lambda run: run.register("z")],
+    "w is delivered": [register_w, lambda run: run.deliver("O")],
+    "w is delivered, z waits": [register_w, lambda run: run.deliver("O"), lambda run: run.register("z")],
+    "w is expired": [lambda run: run.register("w", until=PAST, queue=run.queue)],
+    "a signal is buffered": [lambda run: run.deliver("O", buffer_until=FAR)],
 }
 """What was done in the run, after step v was registered for `other`."""
 
+CALLS = ("new", "again", "away", "hither", "send", "id", "keep", "keep id", "remove")
+"""The names of the calls that change something."""
 
-def make(line: Line[T], name: str, step: str, payload: str) -> T:
-    """The call of that name; see pairs.py."""
+
+def make(run: Run, name: str, step: str, payload: str) -> Call:
+    """The call of that name; step v waits for `other`."""
     match name:
         case "new":
-            return line.register(step)
+            return run.register(step)
         case "again":
-            return line.register("w", until=FAR, queue=line.queue)
+            return run.register("w", until=FAR, queue=run.queue)
         case "away":
-            return line.register("w", "other", queue=line.queue)
+            return run.register("w", "other", queue=run.queue)
         case "hither":
-            return line.register("v")
+            return run.register("v")
         case "send":
-            return line.deliver(payload)
+            return run.deliver(payload)
         case "id":
-            return line.deliver("S", id="id-1")
+            return run.deliver("S", id="id-1")
         case "keep":
-            return line.deliver(payload, buffer_until=FAR)
+            return run.deliver(payload, buffer_until=FAR)
         case "keep id":
-            return line.deliver("S", id="id-1", buffer_until=FAR)
+            return run.deliver("S", id="id-1", buffer_until=FAR)
         case "get":
-            return line.get("w")
+            return run.get("w")
         case "remove":
-            return line.remove("w")
+            return run.remove("w")
         case "claim":
-            return line.claim()
+            return run.claim()
     raise ValueError(name)
 
 
@@ -108,12 +70,11 @@ ABBREVIATIONS = {
     "none": "-",
     "for": "",
     "other": "o",
-    "40001": "!",
 }
 
 
 def short(answer: str) -> str:
-    """The answer as the tables write it."""
+    """The answer in a few letters: state or status, then payload or step; `o` when a waiter is for `other`."""
     return "".join(ABBREVIATIONS.get(word, word) for word in answer.split())
 
 
@@ -125,9 +86,7 @@ class SituatedRun(Run):
         self.stage = stage
         setter(self.register("v", "other"))
         for build in SITUATIONS[situation]:
-            call = build(self)
-            assert isinstance(call, Call)
-            setter(call)
+            setter(build(self))
         self.accepted = [payload for payload, _ in stage.payloads(self)]
 
     def first(self, name: str) -> Call:
@@ -148,3 +107,11 @@ class SituatedRun(Run):
         there = [payload for payload, _ in self.stage.payloads(self)]
         lost = [] if sorted(there) == sorted(self.accepted) else [f"accepted {self.accepted}, there are {there}"]
         return self.stage.broken_invariants(self) + lost
+
+
+def answer_alone(stage: Stage, session: Session, situation: str, first: str | None, second: str) -> str:
+    """The second call's short answer where nothing races: the first one is committed, or (None) was never made."""
+    run = SituatedRun(stage, situation, session)
+    if first:
+        session(run.first(first))
+    return short(session(run.second(second)))

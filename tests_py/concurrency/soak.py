@@ -1,7 +1,6 @@
 """Settings of the randomised tests, from the environment.
 
-FLOW_SIGNAL_SOAK_SECONDS: how long the stress of test_stress.py lasts in all, by default 20; test_any_schedule plays as
-    many schedules in each situation.
+FLOW_SIGNAL_SOAK_SECONDS: how long the stress of test_stress.py lasts in all, by default 20.
 FLOW_SIGNAL_SOAK_SEED: repeats the choices of a run that printed this seed; not what the sessions make of them.
 """
 

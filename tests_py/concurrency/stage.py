@@ -204,11 +204,11 @@ class Stage:
         instant: datetime = row[0]
         return instant
 
-    def make_overdue(self, session: Session, run: Run, step: str, signal: str = GO) -> None:
+    def make_overdue(self, session: Session, run: Run, step: str, signal: str = GO, queue: str | None = None) -> None:
         """Register the step, live until its deadline; return when that has passed and no call has found it yet."""
         for milliseconds in (30, 100, 500, 5000):
             deadline = self.ahead(milliseconds)
-            if session(run.register(step, signal, until=deadline)).startswith("waiting"):
+            if session(run.register(step, signal, until=deadline, queue=queue)).startswith("waiting"):
                 return self.await_passing(deadline)
         raise AssertionError("the machine is too slow for this test")
 

@@ -1,7 +1,7 @@
 """The deadline passes while somebody waits for a lock: the verdict follows the clock after the lock is had.
 
 The database's clock is watched, never slept for. A round that was too slow to make its calls before the deadline says
-nothing, and is made again with more time. The calls are those of pairs.py.
+nothing, and is made again with more time. The calls are those of situations.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from tests_py.concurrency.situations import SituatedRun, short
+from tests_py.concurrency.situations import FAR, SituatedRun, short
 from tests_py.concurrency.stage import Session, Stage
 
 ATTEMPTS_MS = (50, 200, 1000, 5000, 20000)
@@ -34,14 +34,11 @@ def with_enough_time(stage: Stage, attempt: Callable[[datetime], None]) -> None:
 class Timed(SituatedRun):
     """A run in which w waits until a deadline."""
 
-    def __init__(self, stage: Stage, setter: Session, deadline: datetime, *, headless: bool) -> None:
-        super().__init__(stage, "empty line", setter)
+    def __init__(self, stage: Stage, setter: Session, deadline: datetime) -> None:
+        super().__init__(stage, "nobody waits", setter)
         self.deadline = deadline
-        if headless:
-            setter(self.register("h"))
-        setter(self.register("w", until=deadline, queue=self.queue))
-        if headless:
-            setter(self.remove("h"))
+        if setter(self.register("w", until=deadline, queue=self.queue)) != "waiting":
+            raise TooSlow
 
     def insist_on_time(self) -> None:
         if self.stage.has_passed(self.deadline):
@@ -66,22 +63,18 @@ AFTER_THE_WAIT = {
 }
 
 
-@pytest.mark.parametrize("headless", [False, True])
 @pytest.mark.parametrize("holder", ["send", "away", "remove"])
-def test_the_second_call_waits_until_it_has_passed(
-    stage: Stage, a: Session, b: Session, holder: str, headless: bool
-) -> None:
+def test_the_second_call_waits_until_it_has_passed(stage: Stage, a: Session, b: Session, holder: str) -> None:
     """The first transaction has the row of w, and is rolled back."""
     seen, flaws = {}, {}
 
     def attempt(deadline: datetime, second: str) -> None:
-        run = Timed(stage, a, deadline, headless=headless)
+        run = Timed(stage, a, deadline)
         a.begin()
         a(run.first(holder))
         step = b.start(run.second(second))
-        # In a headless line a step can join while w is being removed: removing locks nothing but the row.
-        waits = stage.waits(step)
-        assert waits or (holder == "remove" and headless and second in {"new", "hither"})
+        # Another step can be registered while w is held.
+        assert stage.waits(step) or second in {"new", "hither"}
         run.let_it_pass()
         a.rollback()
         answer = short(step.answer())
@@ -97,7 +90,7 @@ def test_the_second_call_waits_until_it_has_passed(
 
 def test_claim_skips_what_is_locked_and_finds_it_later(stage: Stage, a: Session, b: Session, c: Session) -> None:
     def attempt(deadline: datetime) -> None:
-        run = Timed(stage, a, deadline, headless=False)
+        run = Timed(stage, a, deadline)
         a.begin()
         delivered, claimed = a(run.deliver("A")), b(run.claim())
         run.let_it_pass()
@@ -117,7 +110,7 @@ def test_a_waiter_that_was_claimed_stays_expired(stage: Stage, a: Session, b: Se
     """The sender waits for the claim, which has settled the waiter."""
 
     def attempt(deadline: datetime) -> None:
-        run = Timed(stage, a, deadline, headless=False)
+        run = Timed(stage, a, deadline)
         run.let_it_pass()
         a.begin()
         assert a(run.claim()) == "expired w"
@@ -154,12 +147,11 @@ ACROSS = {
 }
 
 
-@pytest.mark.parametrize("headless", [False, True])
-def test_the_first_call_ends_after_it_has_passed(stage: Stage, a: Session, b: Session, headless: bool) -> None:
+def test_the_first_call_ends_after_it_has_passed(stage: Stage, a: Session, b: Session) -> None:
     seen, flaws = {}, {}
 
     def attempt(deadline: datetime, first: str, end: str) -> None:
-        run = Timed(stage, b, deadline, headless=headless)
+        run = Timed(stage, b, deadline)
         a.begin()
         first_answer = short(a(run.first(first)))
         run.let_it_pass()
@@ -181,19 +173,19 @@ def test_a_buffered_signal_dies_while_its_waiter_waits(stage: Stage, a: Session,
     """The signal was kept until an instant that passes before the waiter can be registered."""
 
     def attempt(deadline: datetime) -> None:
-        run = SituatedRun(stage, "empty line", a)
+        run = SituatedRun(stage, "nobody waits", a)
         kept = a(run.deliver("A", buffer_until=deadline))
         if stage.has_passed(deadline):
             raise TooSlow
         assert kept == "buffered"
         a.begin()
-        assert a(run.deliver("X")) == "not_found"
+        assert a(run.deliver("X", buffer_until=FAR)) == "buffered"
         step = b.start(run.register("n"))
         assert stage.waits(step)
         if stage.has_passed(deadline):
             raise TooSlow
         stage.await_passing(deadline)
-        a.commit()
+        a.rollback()
         assert step.answer() == "waiting"
         assert stage.payloads(run) == [("A", "buffered")]
         assert stage.broken_invariants(run) == []
@@ -202,18 +194,18 @@ def test_a_buffered_signal_dies_while_its_waiter_waits(stage: Stage, a: Session,
 
 
 def test_a_sender_may_keep_a_signal_only_until_an_instant_ahead(stage: Stage, a: Session, b: Session) -> None:
-    """It passes while the sender waits for the line: then nothing is kept."""
+    """It passes while the sender waits for a registration: then nothing is kept."""
 
     def attempt(deadline: datetime) -> None:
-        run = SituatedRun(stage, "empty line", a)
+        run = SituatedRun(stage, "nobody waits", a)
         a.begin()
-        assert a(run.deliver("X")) == "not_found"
+        assert a(run.register("w")) == "waiting"
         step = b.start(run.deliver("B", buffer_until=deadline))
         assert stage.waits(step)
         if stage.has_passed(deadline):
             raise TooSlow
         stage.await_passing(deadline)
-        a.commit()
+        a.rollback()
         assert step.answer() == "not_found"
         assert stage.payloads(run) == []
 

@@ -19,7 +19,8 @@ def test_a_batch_settles_an_overdue_waiter_beside_registrations(
     a(run.register("s2", "p"))
     a(run.register("t", "q"))
     a.begin()
-    a(run.register("t", "q"))  # as it is: has the row, and writes nothing
+    # A registration would wait for a change of t before it has s2; so nothing is changed.
+    a.execute(f"SELECT FROM flow_signal.flow_signal_waiters WHERE run_id = '{run.id}' AND step_key = 't' FOR UPDATE")
     signals = b.start(deliver_many((run, "p", "P"), (run, "q", "Q")))
     assert stage.waits(signals)
     steps = c.start(register_many((run, "s2", "p"), (run, "t", "q"), channel="c"))

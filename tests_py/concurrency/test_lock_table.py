@@ -1,4 +1,4 @@
-"""No call adds an entry to the shared lock table for each waiter or signal; runs and lines never wait for each other.
+"""No call adds an entry to the shared lock table for each waiter or signal; runs and signals never wait for each other.
 
 The lock table has room for max_locks_per_transaction (64) entries for each of max_connections (100) sessions; when it
 is full, every session of the server gets error 53200.
@@ -66,7 +66,7 @@ def count(connection: psycopg.Connection[tuple[int]], query: str, parameters: li
     return row[0]
 
 
-def test_one_transaction_with_many_lines(database: str) -> None:
+def test_one_transaction_with_many_signals(database: str) -> None:
     with psycopg.connect(database) as connection:
         assert count(connection, REGISTER, [20_000]) == 20_000
         assert count(connection, BUFFER, [20_000]) == 20_000
@@ -75,7 +75,7 @@ def test_one_transaction_with_many_lines(database: str) -> None:
 
 
 def test_many_such_transactions_at_once(database: str) -> None:
-    """Together they hold more lines than the lock table has room for entries."""
+    """Together they hold more signals than the lock table has room for entries."""
     connections = [psycopg.connect(database) for _ in range(20)]
     for connection in connections:
         assert count(connection, REGISTER, [400]) == 400
@@ -98,8 +98,8 @@ def test_many_large_batches_at_once(database: str) -> None:
 
 
 @pytest.mark.parametrize("apart", ["runs", "signals"])
-def test_unrelated_lines_never_wait(stage: Stage, a: Session, b: Session, apart: str) -> None:
-    """Two open transactions do everything to their lines, in opposite orders: they differ in the run or in the name."""
+def test_unrelated_signals_never_wait(stage: Stage, a: Session, b: Session, apart: str) -> None:
+    """Two open transactions do all to their signals, in opposite orders: they differ in the run or in the name."""
     mine, other = Run(), Run()
     if apart == "signals":
         other.id = mine.id

@@ -14,7 +14,7 @@ LATER_MS = 3_600_000
 
 
 @pytest.mark.parametrize("id", [None, "id-1"])
-def test_head_of_the_line(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
+def test_alone(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
     a(run.register("w"))
     a.begin()
     assert a(run.register("w", "other")) == "waiting for other"
@@ -26,7 +26,7 @@ def test_head_of_the_line(stage: Stage, run: Run, a: Session, b: Session, id: st
 
 
 @pytest.mark.parametrize("id", [None, "id-1"])
-def test_behind_a_delivered_head(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
+def test_behind_a_delivered_waiter(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
     a(run.register("h"))
     a(run.deliver("A"))
     a(run.register("w"))
@@ -40,7 +40,7 @@ def test_behind_a_delivered_head(stage: Stage, run: Run, a: Session, b: Session,
 
 
 @pytest.mark.parametrize("id", [None, "id-1"])
-def test_in_a_headless_line(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
+def test_behind_a_removed_waiter(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
     a(run.register("h"))
     a(run.register("w"))
     a(run.remove("h"))
@@ -54,17 +54,24 @@ def test_in_a_headless_line(stage: Stage, run: Run, a: Session, b: Session, id: 
 
 
 @pytest.mark.parametrize("id", [None, "id-1"])
-def test_expired_and_revived_elsewhere(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
-    deadline = stage.ahead(30)
-    a(run.register("h"))
-    a(run.register("w", until=deadline))
-    a(run.remove("h"))
-    stage.await_passing(deadline)
-    assert a(run.deliver("A", id="id-0")) == "expired w"
+def test_overdue_and_revived_elsewhere(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
+    stage.make_overdue(a, run, "w")
     a.begin()
     assert a(run.register("w", "other", until=stage.ahead(LATER_MS))) == "waiting for other"
     step = b.start(run.deliver("B", id=id))
     assert stage.waits(step)
     a.commit()
     assert step.answer() == "not_found"
+    assert a(run.get("w")) == "waiting for other"
+
+
+@pytest.mark.parametrize("id", [None, "id-1"])
+def test_expired_and_revived_elsewhere(stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
+    """The sender need not wait: until the commit, the waiter is expired."""
+    a(run.register("w", until=stage.ahead(-1)))
+    a.begin()
+    assert a(run.register("w", "other", until=stage.ahead(LATER_MS))) == "waiting for other"
+    assert b(run.deliver("B", id=id)) == "expired w"
+    a.commit()
+    assert b(run.deliver("B", id=id)) == "not_found"
     assert a(run.get("w")) == "waiting for other"

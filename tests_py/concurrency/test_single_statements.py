@@ -63,32 +63,26 @@ def test_a_sender_finds_overdue_what_is_registered_again(
     stage: Stage, run: Run, a: Session, b: Session, c: Session
 ) -> None:
     """A step that timed out is registered anew at the moment in which the late signal comes."""
-    deadline = stage.ahead(150)
-    a(run.register("h"))
+    deadline = stage.ahead(300)
     a(run.register("v"))
-    a(run.remove("h"))
     a(run.register("w", until=deadline))
-    assert a(run.deliver("A", id="id-1")) == "delivered v"
+    assert a(run.deliver("A")) == "delivered v"
     a.begin()
-    assert a(run.deliver("A", id="id-1")) == "replayed delivered v"
+    assert a(run.deliver("A")) == "delivered w"
     sender = b.start(run.deliver("B"))
     assert stage.waits(sender)
     engine = c.start(run.register("w", until=stage.ahead(LATER_MS)))
     assert stage.waits(engine)
     stage.await_passing(deadline)
-    a.commit()
+    a.rollback()
     # Whoever came first: v has a payload, so a sender that finds w overdue says already_delivered.
-    assert (sender.answer(), engine.answer()) in [
-        ("already_delivered v", "waiting"),
-        ("delivered w", "waiting"),
-        ("delivered w", "delivered B"),
-    ]
+    assert (sender.answer(), engine.answer()) in [("already_delivered v", "waiting"), ("delivered w", "waiting")]
 
 
 def test_a_step_moves_while_it_is_moved_elsewhere(
     stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
 ) -> None:
-    """b read that w waits for P, and holds B when it finds w in A, which sorts before B."""
+    """b has w and waits for the registrations of B, as c does; d waits for w."""
     a(run.register("b", "B"))
     a(run.register("x", "A"))
     a(run.register("w", "P"))
@@ -96,29 +90,12 @@ def test_a_step_moves_while_it_is_moved_elsewhere(
     a(run.register("v", "B"))
     to_b = b.start(run.register("w", "B"))
     assert stage.waits(to_b)
-    assert d(run.register("w", "A")) == "waiting for A"
+    back_to_a = d.start(run.register("w", "A"))
+    assert stage.waits(back_to_a)
     from_a = c.start(run.register("x", "B"))
     assert stage.waits(from_a)
     a.commit()
-    assert [to_b.answer(), from_a.answer()] == ["waiting for B", "waiting for B"]
-
-
-def test_a_step_has_become_the_head_of_a_third_line(
-    stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
-) -> None:
-    """b read that w waits for C, and holds B and C when it finds w at the head of A: its row is now the lock of A."""
-    a(run.register("p", "B"))
-    a(run.register("w", "C"))
-    a.begin()
-    a(run.register("q", "B"))
-    to_b = b.start(run.register("w", "B"))
-    assert stage.waits(to_b)
-    assert d(run.register("w", "A")) == "waiting for A"
-    assert d(run.register("x", "A")) == "waiting for A"
-    from_a = c.start(run.register("x", "B"))
-    assert stage.waits(from_a)
-    a.commit()
-    assert [to_b.answer(), from_a.answer()] == ["waiting for B", "waiting for B"]
+    assert [to_b.answer(), back_to_a.answer(), from_a.answer()] == ["waiting for B", "waiting for A", "waiting for B"]
 
 
 def test_a_new_step_is_registered_under_two_names(
@@ -140,15 +117,17 @@ def test_a_new_step_is_registered_under_two_names(
 def test_a_waiter_is_removed_and_registered_while_it_is_changed(
     stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
 ) -> None:
-    """b read that w exists, and holds the line when it finds that w is gone and about to come again."""
-    a(run.register("h"))
+    """All of them have read that w exists, and wait for it."""
     a(run.register("w"))
     a.begin()
-    a(run.register("q"))
-    changed = b.start(run.register("w", until=stage.ahead(LATER_MS)))
-    assert stage.waits(changed)
-    assert d(run.remove("w")) == "waiting"
-    new = c.start(run.register("w"))
-    stage.waits(new)
+    a(run.register("w", until=stage.ahead(LATER_MS)))
+    steps = []
+    for session, call in (
+        (b, run.register("w", until=stage.ahead(2 * LATER_MS))),
+        (d, run.remove("w")),
+        (c, run.register("w", queue=run.queue)),
+    ):
+        steps.append(session.start(call))
+        assert stage.waits(steps[-1])
     a.commit()
-    assert [changed.answer(), new.answer()] == ["waiting", "waiting"]
+    assert [step.answer() for step in steps] == ["waiting", "waiting", "waiting"]

@@ -1,7 +1,8 @@
 """A sender waits for an uncommitted change that its verdict depends on, whichever transaction is the newest.
 
-Contract: a concurrent uncommitted change is waited for, never skipped; not_found is never said while a waiter is
-delivered to, re-registered or rolled back elsewhere.
+Contract: an uncommitted change of a waiter that is live or overdue is waited for, never skipped, and so is a
+registration by a sender that would be refused. The removal of a settled waiter need not be waited for. A refusal holds
+nothing.
 """
 
 from __future__ import annotations
@@ -70,22 +71,58 @@ class TestSenderWaitsFor:
         a.commit()
         assert step.answer() == "delivered w"
 
-    def test_the_removal_of_the_delivered_waiter(self, stage: Stage, run: Run, a: Session, b: Session) -> None:
+    def test_the_removal_of_the_live_waiter(self, stage: Stage, run: Run, a: Session, b: Session) -> None:
         a(run.register("w"))
-        a(run.deliver("A"))
         a.begin()
-        assert a(run.remove("w")) == "delivered A"
+        assert a(run.remove("w")) == "waiting"
         step = b.start(run.deliver("B"))
         assert stage.waits(step)
         a.commit()
         assert step.answer() == "not_found"
 
-    def test_the_removal_of_the_expired_waiter(self, stage: Stage, run: Run, a: Session, b: Session) -> None:
-        a(run.register("w", until=stage.ahead(-1)))
-        assert a(run.deliver("A")) == "expired w"
+    def test_the_removal_of_the_overdue_waiter(self, stage: Stage, run: Run, a: Session, b: Session) -> None:
+        stage.make_overdue(a, run, "w")
         a.begin()
         assert a(run.remove("w")) == "expired"
         step = b.start(run.deliver("B"))
         assert stage.waits(step)
         a.rollback()
         assert step.answer() == "expired w"
+
+
+@pytest.mark.usefixtures("in_flight")
+class TestNobodyWaitsFor:
+    def test_the_removal_of_the_delivered_waiter(self, stage: Stage, run: Run, a: Session, b: Session) -> None:
+        a(run.register("w"))
+        a(run.deliver("A"))
+        a.begin()
+        assert a(run.remove("w")) == "delivered A"
+        step = b.start(run.deliver("B"))
+        assert not stage.waits(step)
+        assert step.answer() == "already_delivered w"
+        a.commit()
+        assert b(run.deliver("B")) == "not_found"
+
+    def test_the_removal_of_the_expired_waiter(self, stage: Stage, run: Run, a: Session, b: Session) -> None:
+        a(run.register("w", until=stage.ahead(-1)))
+        a.begin()
+        assert a(run.remove("w")) == "expired"
+        step = b.start(run.deliver("B"))
+        assert not stage.waits(step)
+        assert step.answer() == "expired w"
+        a.commit()
+        assert b(run.deliver("B")) == "not_found"
+
+    @pytest.mark.parametrize("id", [None, "id-1"])
+    def test_a_refusal(self, stage: Stage, run: Run, a: Session, b: Session, id: str | None) -> None:
+        a.begin()
+        assert a(run.deliver("A", id=id)) == "not_found"
+        for call, answer in (
+            (run.register("w"), "waiting"),
+            (run.deliver("B", id=id), "delivered w"),
+            (run.deliver("C"), "already_delivered w"),
+        ):
+            step = b.start(call)
+            assert not stage.waits(step)
+            assert step.answer() == answer
+        a.commit()

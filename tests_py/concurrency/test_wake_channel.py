@@ -49,11 +49,11 @@ def alone(run: Run, channel: str | None) -> list[Call]:
     return [run.register("w", channel=channel)]
 
 
-def behind_a_settled_head(run: Run, channel: str | None) -> list[Call]:
+def behind_a_delivered_waiter(run: Run, channel: str | None) -> list[Call]:
     return [run.register("h"), run.deliver("H"), run.register("w", channel=channel)]
 
 
-def headless(run: Run, channel: str | None) -> list[Call]:
+def behind_a_removed_waiter(run: Run, channel: str | None) -> list[Call]:
     return [run.register("h"), run.register("w", channel=channel), run.remove("h")]
 
 
@@ -114,18 +114,18 @@ SENDERS: list[Callable[[Run], Call]] = [
 
 
 @pytest.mark.parametrize("send", SENDERS, ids=["alone", "with an id", "in a batch"])
-@pytest.mark.parametrize("line", [alone, behind_a_settled_head, headless])
+@pytest.mark.parametrize("before", [alone, behind_a_delivered_waiter, behind_a_removed_waiter])
 @pytest.mark.parametrize(
     ("asked_before", "case"), [*((False, case) for case in ADDED), *((True, case) for case in CHANGED)]
 )
 def test_a_waiter_that_waits_already(
     race: Race,
-    line: Callable[[Run, str | None], list[Call]],
+    before: Callable[[Run, str | None], list[Call]],
     send: Callable[[Run], Call],
     asked_before: bool,
     case: Case,
 ) -> None:
-    for call in line(race.run, race.listener.old if asked_before else None):
+    for call in before(race.run, race.listener.old if asked_before else None):
         race.a(call)
     first, end, *_ = case
     assert race.outcome(first, end, send(race.run)) == case

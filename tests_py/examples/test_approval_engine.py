@@ -208,7 +208,7 @@ def test_a_worker_whose_lease_ran_out_does_nothing(connection: psycopg.Connectio
     place_order(connection, order, timedelta())
     claimed = [FlowSignalStore(connection).claim_waiters(QUEUE, lease=timedelta(microseconds=1)) for _ in range(2)]
     for [waiter] in claimed:
-        resume(connection, waiter.run_id, waiter.step_key)
+        resume(connection, waiter)
     assert events(connection) == {order: ["asked for approval", "cancelled"]}
 
 

@@ -11,11 +11,17 @@ from tests_py.claims.queues import add_idle
 
 WAITERS = 50_000
 FILL = """
+WITH locks AS (
+    INSERT INTO flow_signal.flow_signal_locks (run_id, signal_name, has_buffered)
+    SELECT gen_random_uuid(), 'go', true FROM generate_series(1, %s)
+    RETURNING run_id, signal_name
+)
+
 INSERT INTO flow_signal.flow_signal_buffered_signals (
     run_id, signal_name, position, buffered_at, buffered_until
 )
-SELECT gen_random_uuid(), 'go', 1, '2001-01-01', clock_timestamp() + n * interval '1 minute'
-FROM generate_series(1, %s) AS n
+SELECT run_id, signal_name, 1, '2001-01-01', clock_timestamp() + row_number() OVER () * interval '1 minute'
+FROM locks
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -100,9 +101,9 @@ def test_buffered_signals(connection: Connection, run: object, chance: Chance) -
             connection.execute(REGISTER, [run_id, name, name])
 
     listed = list_all(connection, SIGNALS, run, come_and_go, chance)
-    expected = {(*key, position) for key in staying for position in (1, 2) if run in (None, key[0])}
+    expected = Counter(key for key in staying if run in (None, key[0]))
     assert listed == in_order(set(listed))
-    assert set(listed) > expected
+    assert Counter(key[:2] for key in listed) > expected
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE", "SERIALIZABLE READ ONLY DEFERRABLE"])
@@ -118,7 +119,7 @@ def test_all_pages_of_one_snapshot(database: str, connection: Connection, level:
         connection.execute(REMOVE, key)
         connection.execute(REGISTER, [BIG_RUN, "taker", "early"])
         assert other.execute(WAITERS, first).fetchall() == [key]
-        assert other.execute(SIGNALS, first).fetchall() == [(BIG_RUN, "early", 1)]
+        assert [key[:2] for key in other.execute(SIGNALS, first)] == [(BIG_RUN, "early")]
         other.execute("COMMIT")
         assert other.execute(WAITERS, first).fetchall() == [(BIG_RUN, "taker")]
         assert other.execute(SIGNALS, first).fetchall() == []

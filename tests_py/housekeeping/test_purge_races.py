@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests_py.concurrency.calls import GO, Call, Run, deliver_many, text_answer
+from tests_py.concurrency.calls import GO, Call, Row, Run, deliver_many, text_answer
 from tests_py.concurrency.stage import Session, Stage
 
 LATER_MS = 3_600_000
@@ -30,12 +30,37 @@ LOCK = "SELECT pg_advisory_lock(1)"
 UNLOCK = "SELECT pg_advisory_unlock(1)"
 
 
-PURGE = "SELECT flow_signal_v1.purge(p_settled_before => clock_timestamp())::text"
+DELETED = """
+pg_stat_get_xact_tuples_deleted('flow_signal.flow_signal_waiters'::regclass)
++ pg_stat_get_xact_tuples_deleted('flow_signal.flow_signal_buffered_signals'::regclass)
+"""
+PURGE = "flow_signal_v1.purge(p_settled_before => clock_timestamp())"
+PURGE_COUNTED = f"SELECT set_config('flow_signal.purge_block', '0', false), {DELETED}, {PURGE}, {DELETED}"
+
+
+def purged(row: Row | None) -> str:
+    assert row
+    _, before, deleted, after = row
+    assert deleted >= after - before
+    return str(after - before)
 
 
 def purge() -> Call:
-    """Purge what is over now; the answer is the number."""
-    return Call(PURGE, {}, text_answer)
+    """Purge what is over now, from the first waiter on; the answer is how many waiters and buffered signals went.
+
+    Of the receipts and lock rows that they leave, as many go as there is time for.
+    """
+    return Call(PURGE_COUNTED, {}, purged)
+
+
+def purge_rows() -> Call:
+    """Purge; the answer is how many rows of all kinds went."""
+    return Call(f"SELECT {PURGE}::text", {}, text_answer)
+
+
+def purge_all(session: Session) -> None:
+    while session(purge_rows()) != "0":
+        pass
 
 
 @pytest.fixture
@@ -52,14 +77,13 @@ def deliver(stage: Stage, run: Run, session: Session) -> None:
 
 
 def expire(stage: Stage, run: Run, session: Session) -> None:
-    assert session(run.register("w", until=stage.ahead(-1), queue=run.queue)) == "expired"
+    stage.make_overdue(session, run, "w", queue=run.queue)
 
 
 # settled how -> what another transaction does to the waiter and is told, and how many are left to purge once it has
 # committed
 HOLDERS: list[tuple[Settle, Callable[[Stage, Run], Call], str, str]] = [
     (deliver, lambda _, run: run.claim(), "delivered w A", "1"),
-    (deliver, lambda _, run: run.deliver("A", id="id-1"), "replayed delivered w", "1"),
     (deliver, lambda _, run: run.remove("w"), "delivered A", "0"),
     (expire, lambda _, run: run.claim(), "expired w", "1"),
     (expire, lambda _, run: run.deliver("A"), "expired w", "1"),
@@ -98,9 +122,9 @@ def test_what_is_held_is_skipped(
 
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_batch_in_flight(stage: Stage, run: Run, a: Session, b: Session, commits: bool) -> None:
-    """It delivers to one, settles an overdue one, and finds one delivered."""
+    """It delivers to one, settles an overdue one, and finds one delivered, which it does not hold."""
     b(run.register("live", "live"))
-    b(run.register("overdue", "overdue", until=stage.ahead(-1)))
+    stage.make_overdue(b, run, "overdue", "overdue")
     b(run.register("delivered", "delivered"))
     b(run.deliver("A", "delivered"))
     a.begin()
@@ -108,9 +132,9 @@ def test_a_batch_in_flight(stage: Stage, run: Run, a: Session, b: Session, commi
     assert a(deliver_many(*signals)) == "delivered live, expired overdue, already_delivered delivered"
     purger = b.start(purge())
     assert not stage.waits(purger)
-    assert purger.answer() == "0"
+    assert purger.answer() == "1"
     a.commit() if commits else a.rollback()
-    assert b(purge()) == ("3" if commits else "2")
+    assert b(purge()) == ("2" if commits else "1")
     assert b(run.get("live")) == ("none" if commits else "waiting for live")
 
 
@@ -120,21 +144,21 @@ def test_a_batch_in_flight(stage: Stage, run: Run, a: Session, b: Session, commi
         (lambda run: run.get("w"), False, "delivered A", "delivered A"),
         (lambda run: run.claim(), False, "none", "none"),
         (lambda run: purge(), False, "0", "0"),
-        (lambda run: run.deliver("B"), True, "delivered v", "delivered v"),
-        (lambda run: run.deliver("A", id="id-1"), True, "delivered v", "replayed delivered w"),
+        (lambda run: run.deliver("B"), False, "delivered v", "delivered v"),
+        (lambda run: run.deliver("A", id="id-1"), False, "replayed delivered w", "replayed delivered w"),
         (
             lambda run: deliver_many((run, GO, "B"), (run, GO, "C")),
-            True,
-            "delivered v, already_delivered v",
+            False,
+            "delivered v, already_delivered w",
             "delivered v, already_delivered w",
         ),
         (lambda run: run.register("w"), True, "waiting", "delivered A"),
-        (lambda run: run.register("new"), True, "waiting", "waiting"),
+        (lambda run: run.register("new"), False, "waiting", "waiting"),
         (lambda run: run.remove("w"), True, "none", "delivered A"),
     ],
 )
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_head_that_is_being_purged(
+def test_a_waiter_that_is_being_purged(
     stage: Stage,
     run: Run,
     a: Session,
@@ -145,7 +169,7 @@ def test_a_head_that_is_being_purged(
     after_rollback: str,
     commits: bool,
 ) -> None:
-    """Whose answer depends on it waits, and is told what is true then; v stands behind it."""
+    """Only a call about that step waits, and is told what is true then; v waits too."""
     deliver(stage, run, a)
     a(run.register("v"))
     a.begin()
@@ -156,10 +180,11 @@ def test_a_head_that_is_being_purged(
     assert step.answer() == (after_commit if commits else after_rollback)
 
 
-def test_the_whole_line_is_purged(stage: Stage, run: Run, a: Session, b: Session) -> None:
+def test_all_of_a_signal_is_purged(stage: Stage, run: Run, a: Session, b: Session) -> None:
+    """Its lock row as well, which the sender makes anew."""
     deliver(stage, run, a)
     a.begin()
-    assert a(purge()) == "1"
+    purge_all(a)
     sender = b.start(run.deliver("B", buffer_until=stage.ahead(LATER_MS)))
     assert stage.waits(sender)
     a.commit()
@@ -197,6 +222,111 @@ def test_a_dead_signal_that_is_being_purged(stage: Stage, run: Run, a: Session, 
     assert step.answer() == "waiting"
 
 
+def leave_a_lock_row(session: Session, run: Run) -> None:
+    session(run.register("gone"))
+    session(run.remove("gone"))
+
+
+@pytest.mark.parametrize("commits", [True, False])
+@pytest.mark.parametrize(
+    ("hold", "answer", "next_call", "next_answer"),
+    [
+        (lambda _, run: run.register("w"), "waiting", lambda run: run.deliver("A"), "delivered w"),
+        (
+            lambda stage, run: run.deliver("A", buffer_until=stage.ahead(LATER_MS)),
+            "buffered",
+            lambda run: run.register("w"),
+            "delivered A",
+        ),
+    ],
+)
+def test_a_lock_row_that_is_held(
+    stage: Stage,
+    run: Run,
+    a: Session,
+    b: Session,
+    hold: Callable[[Stage, Run], Call],
+    answer: str,
+    next_call: Callable[[Run], Call],
+    next_answer: str,
+    commits: bool,
+) -> None:
+    """Needless until now: it is skipped, and stays if it is needed after the commit."""
+    leave_a_lock_row(a, run)
+    a.begin()
+    assert a(hold(stage, run)) == answer
+    purger = b.start(purge_rows())
+    assert not stage.waits(purger)
+    assert purger.answer() == "0"
+    a.commit() if commits else a.rollback()
+    assert b(purge_rows()) == ("0" if commits else "1")
+    if commits:
+        assert b(next_call(run)) == next_answer
+
+
+@pytest.mark.parametrize("commits", [True, False])
+@pytest.mark.parametrize(
+    ("call", "answer", "next_call", "next_answer"),
+    [
+        (lambda _, run: run.register("w"), "waiting", lambda run: run.deliver("A"), "delivered w"),
+        (lambda _, run: run.deliver("A"), "not_found", lambda run: run.register("w"), "waiting"),
+        (
+            lambda stage, run: run.deliver("A", buffer_until=stage.ahead(LATER_MS)),
+            "buffered",
+            lambda run: run.register("w"),
+            "delivered A",
+        ),
+    ],
+)
+def test_a_lock_row_that_is_being_purged(
+    stage: Stage,
+    run: Run,
+    a: Session,
+    b: Session,
+    call: Callable[[Stage, Run], Call],
+    answer: str,
+    next_call: Callable[[Run], Call],
+    next_answer: str,
+    commits: bool,
+) -> None:
+    leave_a_lock_row(a, run)
+    a.begin()
+    assert a(purge_rows()) == "1"
+    step = b.start(call(stage, run))
+    assert stage.waits(step)
+    a.commit() if commits else a.rollback()
+    assert step.answer() == answer
+    assert b(next_call(run)) == next_answer
+
+
+def test_a_receipt_of_a_waiter_that_stays(stage: Stage, run: Run, a: Session, b: Session) -> None:
+    """While its waiter is there, or its removal not committed, the receipt stays."""
+    a(run.register("w"))
+    a.begin()
+    assert a(run.deliver("A", id="id-1")) == "delivered w"
+    assert b(purge_rows()) == "0"
+    a.commit()
+    a.begin()
+    assert a(run.remove("w")) == "delivered A"
+    assert b(purge_rows()) == "0"
+    a.rollback()
+    assert b(run.deliver("A", id="id-1")) == "replayed delivered w"
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_receipt_that_is_being_purged(stage: Stage, run: Run, a: Session, b: Session, commits: bool) -> None:
+    """A retry that finds it is answered by it; one that comes later is a new signal."""
+    deliver(stage, run, a)
+    a(run.remove("w"))
+    a.begin()
+    purge_all(a)
+    again = b.start(run.deliver("A", id="id-1"))
+    assert not stage.waits(again)
+    assert again.answer() == "replayed delivered w"
+    a.commit() if commits else a.rollback()
+    assert b(run.deliver("A", id="id-1")) == ("not_found" if commits else "replayed delivered w")
+
+
 @pytest.fixture
 def holder(connection: psycopg.Connection[Any], c: Session) -> Iterator[Session]:
     """A session that can keep readers of step `pause` waiting by LOCK, until UNLOCK."""
@@ -206,13 +336,13 @@ def holder(connection: psycopg.Connection[Any], c: Session) -> Iterator[Session]
 
 
 @pytest.mark.parametrize(
-    ("change", "answer", "left"),
+    ("change", "answer", "deleted"),
     [
-        (lambda stage, run: run.register("w", until=stage.ahead(LATER_MS)), "waiting", "0"),
-        (lambda stage, run: run.register("w", "other"), "waiting for other", "0"),
-        (lambda stage, run: run.claim(), "expired w", "1"),
-        (lambda stage, run: run.deliver("A"), "expired w", "1"),
-        (lambda stage, run: run.remove("w"), "expired", "0"),
+        (lambda stage, run: run.register("w", until=stage.ahead(LATER_MS)), "waiting", "1"),
+        (lambda stage, run: run.register("w", "other"), "waiting for other", "1"),
+        (lambda stage, run: run.claim(), "expired w", "2"),
+        (lambda stage, run: run.deliver("A"), "expired w", "2"),
+        (lambda stage, run: run.remove("w"), "expired", "1"),
     ],
 )
 def test_a_waiter_changes_amid_the_statement_that_purges_it(
@@ -223,24 +353,26 @@ def test_a_waiter_changes_amid_the_statement_that_purges_it(
     holder: Session,
     change: Callable[[Stage, Run], Call],
     answer: str,
-    left: str,
+    deleted: str,
 ) -> None:
-    """The statement has its snapshot, in which the waiter is over, and not yet its lock."""
+    """The statement has its snapshot, in which w is over, and not yet its lock; it takes w only if w is over still."""
     b(run.register("pause", "pause", until=stage.ahead(-1)))
-    expire(stage, run, b)
+    stage.make_overdue(b, run, "w", queue=run.queue)
     holder.execute(LOCK)
     purger = b.start(purge())
     assert stage.waits(purger)
     assert a(change(stage, run)) == answer
     holder.execute(UNLOCK)
-    assert purger.answer() == "1"
+    assert purger.answer() == deleted
     assert a(run.get("pause")) == "none"
-    assert a(purge()) == left
+    assert a(purge()) == "0"
 
 
 FILL = """
-INSERT INTO flow_signal.flow_signal_waiters (run_id, step_key, signal_name, place, created_at, delivered_at)
-SELECT gen_random_uuid(), 'pause', 'go', 'head', '2001-01-01', CASE WHEN n <= %s THEN timestamptz '2001-01-02' END
+INSERT INTO flow_signal.flow_signal_waiters (run_id, step_key, signal_name, status, created_at, delivered_at)
+SELECT
+    gen_random_uuid(), 'pause', 'go', CASE WHEN n <= %(dead)s THEN 'delivered' ELSE 'waiting' END, '2001-01-01',
+    CASE WHEN n <= %(dead)s THEN timestamptz '2001-01-02' END
 FROM generate_series(1, 5000) AS n
 """
 
@@ -250,7 +382,7 @@ def test_a_call_that_took_long(
     stage: Stage, b: Session, holder: Session, connection: psycopg.Connection[Any], dead: int
 ) -> None:
     """It ends with what it has found after a quarter of a second, but never with nothing while there is something."""
-    connection.execute(FILL, [dead])
+    connection.execute(FILL, {"dead": dead})
     holder.execute(LOCK)
     purger = b.start(purge())
     assert stage.waits(purger)

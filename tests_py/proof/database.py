@@ -134,13 +134,6 @@ class Client:
         self.connection.close()
 
 
-def functions(connection: psycopg.Connection[Any]) -> set[str]:
-    """The functions of the API that there are."""
-    query = "SELECT proname FROM pg_proc WHERE pronamespace = 'flow_signal_v1'::regnamespace"
-    there = {name for (name,) in connection.execute(query)}
-    return there if "extend_claim" in there else there - {"claim_waiters"}
-
-
 def clock() -> int:
     """The server runs on this machine, so this is its clock too."""
     return time.time_ns() // 1000

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import psycopg
 
-from tests_py.proof.database import Client, clock, functions
+from tests_py.proof.database import Client, clock
 from tests_py.proof.history import UNKNOWN, Operation, split_by_run
 from tests_py.proof.judge import Judge
 from tests_py.proof.model import DAY
@@ -42,9 +42,8 @@ class Plan:
     runs: Sequence[str]
     operations: int
     """For each worker."""
-    there: set[str]
     sweeping: bool = False
-    """Whether there are calls for all runs, too."""
+    """Whether there are calls for a whole run, or all of them, too."""
     lost: float = 0.0
     """How often a connection is lost."""
 
@@ -147,12 +146,9 @@ class Worker:
             self.await_waiter: 1,
         }
         if self.plan.sweeping:
-            weighted |= {self.broadcast: 1, self.remove_run: 1, self.purge: 1}
-        while True:
-            [maker] = self.dice.choices(list(weighted), list(weighted.values()))
-            call = maker(self.run())
-            if call[0] in self.plan.there:
-                return call
+            weighted |= {self.remove_run: 1, self.purge: 1, self.withdraw: 1}
+        [maker] = self.dice.choices(list(weighted), list(weighted.values()))
+        return maker(self.run())
 
     def until(self) -> int | None:
         distance = self.dice.choice([None, None, None, -DAY, 2 * MILLISECOND, 20 * MILLISECOND, DAY])
@@ -251,8 +247,12 @@ class Worker:
             "lease": self.dice.choice([0, DAY]),
         }
 
-    def broadcast(self, run: str) -> Call:
-        return "broadcast_signal", {"signal_name": self.dice.choice(SIGNALS), "payload_json": self.payload()}
+    def withdraw(self, run: str) -> Call:
+        """A signal that is there, if there is one."""
+        signals = self.make(("list_buffered_signals", {"run_id": run}))
+        position = signals[0][2] if isinstance(signals, tuple) and signals else 1
+        name = signals[0][1] if isinstance(signals, tuple) and signals else "go"
+        return "withdraw_signal", {"run_id": run, "signal_name": name, "position": position}
 
     def remove_run(self, run: str) -> Call:
         return "remove_run", {"run_id": run}
@@ -274,7 +274,6 @@ class Troop:
         self.processes = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         self.listener = psycopg.connect(conninfo, autocommit=True)
         self.listener.execute("LISTEN wake")
-        self.there = functions(self.listener)
 
     def close(self) -> None:
         self.processes.shutdown()
@@ -283,7 +282,7 @@ class Troop:
     def round(self, seed: str, *, runs: int, operations: int, **more: Any) -> Round:
         """Let them work, on new runs; return the history, with the contents at the end."""
         names = sorted(str(uuid4()) for _ in range(runs))
-        plan = Plan(self.conninfo, seed, names, operations // self.workers, self.there, **more)
+        plan = Plan(self.conninfo, seed, names, operations // self.workers, **more)
         histories = list(self.processes.map(partial(work, plan), range(self.workers)))
         reader = Client(self.conninfo, "reader")
         for run in names:

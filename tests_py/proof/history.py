@@ -13,7 +13,8 @@ NO_EFFECT = ("40P01", "55P03", "57014")
 
 NEVER = 2**63
 
-CONTROLS = ("begin", "commit", "rollback", "savepoint", "rollback to", "release")
+CONTROLS = ("begin", "commit", "rollback", "savepoint", "rollback to", "release", "failed")
+"""The last stands for a call that was refused for another run's sake."""
 
 
 class Operation(NamedTuple):
@@ -76,13 +77,16 @@ def part_of(operation: Operation, run: str, run_of_queue: Mapping[str, str]) -> 
         return operation
     if operation.function == "broadcast_signal":
         return operation._replace(answer=tuple(row for row in answer if row[1] == run)) if rows else operation
+    failed = operation._replace(function="failed", arguments={}) if isinstance(answer, str) else None
     if operation.function == "claim_waiters":
-        return operation if run_of_queue[arguments["queue"]] == run else None
+        return operation if run_of_queue[arguments["queue"]] == run else failed
     if "run_ids" not in arguments:
-        return operation if arguments["run_id"] == run else None
+        return operation if arguments["run_id"] == run else failed
     kept = [n for n, run_id in enumerate(arguments["run_ids"]) if run_id == run]
-    if not kept or (isinstance(answer, str) and len(kept) < len(arguments["run_ids"])):
-        return None  # nothing of the run, or refused, perhaps for another run's sake
+    if failed and 0 < len(kept) < len(arguments["run_ids"]):
+        return failed._replace(arguments=arguments)
+    if not kept:
+        return failed
     return elements(operation, kept)
 
 
@@ -101,24 +105,21 @@ def elements(operation: Operation, kept: Sequence[int]) -> Operation:
 def parts(operation: Operation) -> list[Operation]:
     """The operation as those that may take place in instants of their own.
 
-    deliver_signals locks the waiters of one signal after the other, and refuses or buffers in the end, each signal for
-    itself; purge deletes row by row.
+    deliver_signals locks the waiters of one signal after the other, and refuses or buffers in the end, one after the
+    other; purge deletes row by row.
     """
     if operation.function == "purge":
         return [operation] * 3
-    names = operation.arguments.get("signal_names", ())
-    if operation.function != "deliver_signals" or not isinstance(operation.answer, tuple) or len({*names}) < 2:
+    if operation.function != "deliver_signals" or not isinstance(operation.answer, tuple) or operation.inputs < 2:
         return [operation]
-    groups = [
-        [n for n, row in enumerate(operation.answer) if names[n] == name and (row[0] == "delivered") == delivered]
-        for delivered in (True, False)
-        for name in sorted({*names})
-    ]
-    return [elements(operation, group) for group in groups if group]
+    names, delivered = operation.arguments["signal_names"], [row[0] == "delivered" for row in operation.answer]
+    groups = [[n for n in range(operation.inputs) if delivered[n] and names[n] == name] for name in sorted({*names})]
+    refused = sorted((n for n in range(operation.inputs) if not delivered[n]), key=lambda n: (names[n], n))
+    return [elements(operation, group) for group in [*groups, *([n] for n in refused)] if group]
 
 
 def without_empty_transactions(operations: Sequence[Operation]) -> list[Operation]:
-    """Leave out each transaction in which nothing was called."""
+    """Leave out each transaction in which nothing was called, and what failed on other runs by itself."""
     kept: list[Operation] = []
     pending: dict[str, list[Operation]] = {}
     for operation in operations:
@@ -126,12 +127,13 @@ def without_empty_transactions(operations: Sequence[Operation]) -> list[Operatio
         if operation.function == "begin":
             pending[client] = [operation]
         elif client not in pending:
-            kept.append(operation)
+            if operation.function != "failed" or operation.arguments:
+                kept.append(operation)
         else:
             pending[client].append(operation)
             if operation.function in ("commit", "rollback"):
                 transaction = pending.pop(client)
-                if any(part.function not in CONTROLS for part in transaction):
+                if any(part.function not in CONTROLS or part.arguments for part in transaction):
                     kept += transaction
     for transaction in pending.values():
         kept += transaction

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import psycopg
 
-from tests_py.proof.database import Client, clock, functions
+from tests_py.proof.database import Client, clock
 from tests_py.proof.history import Operation
 from tests_py.proof.judge import Judge
 
@@ -103,6 +103,11 @@ def overdue_and_live(scene: Scene, client: Client) -> None:
     make(client, scene.register("z"))
 
 
+def expired_and_live(scene: Scene, client: Client) -> None:
+    expired(scene, client)
+    make(client, scene.register("z"))
+
+
 def buffered(scene: Scene, client: Client) -> None:
     make(client, scene.deliver("O", delivery_id="o", buffer_until=clock() + HOUR))
     [row] = client("list_buffered_signals", run_id=scene.run)
@@ -133,6 +138,7 @@ STATES: dict[str, SetUp] = {
     "settled first": settled,
     "settled and live behind": settled_and_live,
     "overdue and live behind": overdue_and_live,
+    "expired and live behind": expired_and_live,
     "buffered": buffered,
     "claimed": claimed,
     "claimed overdue": claimed_overdue,
@@ -144,6 +150,7 @@ CALLS: dict[str, Callable[[Scene, str], Call]] = {
     "new a": lambda scene, actor: scene.register("a"),
     "repeat": lambda scene, actor: scene.register_w(),
     "deadline": lambda scene, actor: scene.register_w(expires_at=clock() + HOUR),
+    "z deadline": lambda scene, actor: scene.register("z", expires_at=clock() + HOUR),
     "channel": lambda scene, actor: scene.register_w(wake_channel="wake"),
     "late": lambda scene, actor: scene.register_w(expires_at=clock() - HOUR),
     "away": lambda scene, actor: scene.register_w("other"),
@@ -203,6 +210,10 @@ CALLS: dict[str, Callable[[Scene, str], Call]] = {
 }
 
 
+LOCKING = {"new", "deadline", "away", "hither", "send", "send id", "keep id", "to w", "remove", "claim"}
+WAITING = {"new", "send", "send id", "keep", "keep id", "to w id", "await", "broadcast"}
+
+
 @dataclass(frozen=True)
 class Case:
     """The calls of each transaction, in the state; the first waits with its last step until the others have begun."""
@@ -225,22 +236,12 @@ class Theatre:
         self.monitor = psycopg.connect(conninfo, autocommit=True)
         self.threads = ThreadPoolExecutor(len(self.clients))
         self.numbers = count()
-        self.there = functions(self.monitor)
 
     def close(self) -> None:
         self.threads.shutdown()
         for client in (*self.clients, self.reader):
             client.close()
         self.monitor.close()
-
-    def calls(self) -> list[str]:
-        """The calls whose function is there."""
-        built = {name: build(Scene(0), "a") for name, build in CALLS.items()}
-        claims = "extend_claim" in self.there
-        return [name for name, (f, a) in built.items() if f in self.there and (claims or "claim_id" not in a)]
-
-    def states(self) -> list[str]:
-        return [state for state in STATES if "extend_claim" in self.there or not state.startswith("claimed")]
 
     def play(self, case: Case) -> tuple[list[Operation], list[str]]:
         """Play it; return its history, and the calls that deadlocked."""
@@ -309,15 +310,23 @@ def may_deadlock(case: Case) -> bool:
     return len(case.transactions[0]) > 1
 
 
-def pairs(state: str, calls: Sequence[str]) -> Iterator[Case]:
+def pairs(state: str) -> Iterator[Case]:
     """One transaction that is not over, and a call beside it."""
-    for first, second, end in product(calls, calls, ("commit", "rollback")):
+    for first, second, end in product(CALLS, CALLS, ("commit", "rollback")):
         yield Case(state, ((first,), (second,)), end)
 
 
-def triples(state: str, calls: Sequence[str]) -> Iterator[Case]:
+def locking_pairs(state: str) -> Iterator[Case]:
+    """The pairs that most depend on waiting for one another."""
+    for case in pairs(state):
+        [[first], [second]] = case.transactions
+        if first in LOCKING and second in WAITING:
+            yield case
+
+
+def triples(state: str) -> Iterator[Case]:
     """The same with two calls beside the transaction, or two in it."""
-    for first, second, third in product(calls, repeat=3):
+    for first, second, third in product(CALLS, repeat=3):
         yield Case(state, ((first,), (second,), (third,)), "commit")
         yield Case(state, ((first,), (second,), (third,)), "rollback")
         yield Case(state, ((first, second), (third,)), "commit")

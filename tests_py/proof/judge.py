@@ -20,6 +20,9 @@ WAITERS = {"register_waiter", "register_waiters", "get_waiter", "await_waiter", 
 WAITERS |= {"list_waiters"}
 BUFFERED = {"list_buffered_signals", "withdraw_signal"}
 
+PATIENCE = 200_000
+"""What the judge has not explained by then it never will: histories of a few hundred operations take a few thousand."""
+
 READERS = {"get_waiter", "await_waiter", "list_waiters", "list_buffered_signals", "begin"}
 FINDERS = {"remove_waiter", "claim_waiters", "extend_claim", "withdraw_signal", "broadcast_signal"}
 """They change nothing if they find nothing."""
@@ -63,6 +66,8 @@ class Judge:
         stack = [start]
         failed: set[object] = set()
         while stack:
+            if self.tried > PATIENCE:
+                return f"undecided after {self.tried} operations tried\n{self.report()}"
             done, state = stack.pop()
             fingerprint = (done, state.fingerprint())
             if fingerprint in failed:

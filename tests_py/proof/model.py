@@ -247,7 +247,7 @@ class Model:
             kept = self.buffered(run_id, signal_name)
             if sum(signal.buffered_until > now for signal in kept) >= self.quota:
                 raise Refused("WS004")
-            position = moment.position or (kept[-1].position + 1 if kept else 1)
+            position = moment.position or max([now, *(signal.position + 1 for signal in kept)])
             signal = Buffered(run_id, signal_name, position, now, buffer_until, delivery_id, payload_json)
             self.relies_on.add(("id", run_id, signal_name, delivery_id))
             self.write(("buffered", *signal[:3]), signal)
@@ -406,7 +406,7 @@ class Model:
         return ()
 
     def purgeable(self, before: int) -> list[Key]:
-        """Waiters settled, signals dead and receipts written before then, if the receipt's waiter is gone or goes."""
+        """Waiters settled, signals dead and receipts written before then; a receipt stays while its waiter does."""
         found = []
         for key, row in self.rows.items():
             match key[0]:
@@ -420,8 +420,16 @@ class Model:
                     settled_at = None
             if settled_at is not None and settled_at < before:
                 found.append(key)
-        kept = {(row.run_id, row.step_key) for key, row in self.rows.items() if key[0] == "waiter" and key not in found}
-        return [key for key in found if key[0] != "receipt" or (key[1], self.rows[key].step_key) not in kept]
+        kept = {
+            (row.run_id, row.step_key, row.delivered_at)
+            for key, row in self.rows.items()
+            if key[0] == "waiter" and key not in found
+        }
+        return [
+            key
+            for key in found
+            if key[0] != "receipt" or (key[1], self.rows[key].step_key, self.rows[key].delivered_at) not in kept
+        ]
 
     def purge_buffered(self, moment: Moment, buffered_before: int, limit: int = 10_000) -> Answer:
         check_values(buffered_before, limit)

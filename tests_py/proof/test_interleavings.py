@@ -2,18 +2,19 @@
 
 The first transaction has made its call and is open while the others make theirs; they end, or they wait for it. Then it
 commits or rolls back. The judge knows when each call returned, so that a call that should have waited is found as well
-as a wrong answer. The short form plays a part of the cases, spread evenly; the long form plays all pairs.
+as a wrong answer. The short form plays the pairs that depend most on waiting, and some triples; the long form plays all
+pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+import random
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from tests_py.proof import soak
-from tests_py.proof.interleavings import STATES, Case, Theatre, objection, pairs, triples
+from tests_py.proof.interleavings import STATES, Case, Theatre, locking_pairs, objection, pairs, triples
 
 SHOWN = 3
 
@@ -25,21 +26,34 @@ def theatre(shared_database: str) -> Iterator[Theatre]:
     theatre.close()
 
 
-def spread(cases: Iterator[Case], number: int, of: int) -> Iterator[Case]:
-    """About that many of the cases, evenly; an odd step meets commit and rollback alike."""
-    return islice(cases, 0, None, max(1, of // number) | 1)
+def some(cases: Iterator[Case], number: int) -> Iterator[Case]:
+    """That many of the cases; which ones is the same in each run."""
+    everything = list(cases)
+    yield from random.Random(str(everything[0])).sample(everything, min(number, len(everything)))
+
+
+def check(theatre: Theatre, cases: Iterable[Case]) -> None:
+    played = list(cases)
+    found = [text for case in played if (text := objection(theatre, case))]
+    assert not found, f"{len(found)} of {len(played)}:\n" + "\n\n".join(found[:SHOWN])
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(("kind", "short", "long"), [(pairs, 40, None), (triples, 40, 2000)])
-def test_answers(
-    theatre: Theatre, kind: Callable[..., Iterator[Case]], state: str, short: int, long: int | None
-) -> None:
-    calls = theatre.calls()
-    number = long if soak.LONG else short
-    cases = kind(state, calls)
-    if number:
-        cases = spread(cases, number, sum(1 for _ in kind(state, calls)))
-    played = list(cases) if state in theatre.states() else []
-    found = [text for case in played if (text := objection(theatre, case))]
-    assert not found, f"{len(found)} of {len(played)}:\n" + "\n\n".join(found[:SHOWN])
+def test_pairs(theatre: Theatre, state: str) -> None:
+    check(theatre, pairs(state) if soak.LONG else locking_pairs(state))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_triples(theatre: Theatre, state: str) -> None:
+    check(theatre, some(triples(state), soak.scaled(30, 70)))
+
+
+@pytest.mark.xfail(strict=True, reason="a broadcast that waits for a step misses the one that comes in its place")
+def test_broadcast_beside_an_engine(theatre: Theatre) -> None:
+    check(theatre, [Case("live", (("remove", "new"), ("broadcast",)), "commit")])
+
+
+@pytest.mark.parametrize("send", ["send", "send two"])
+@pytest.mark.xfail(strict=True, reason="a sender that waits for a waiter does not see that an older one comes to life")
+def test_an_older_waiter_comes_to_life_meanwhile(theatre: Theatre, send: str) -> None:
+    check(theatre, [Case("expired and live behind", (("z deadline",), (send,), ("deadline",)), "rollback")])

@@ -213,8 +213,8 @@ STORIES: dict[str, Sequence[Line]] = {
     "the id of a withdrawn signal is remembered": [
         (0, 5, "a", deliver(ID, KEEP), BUFFERED),
         (
-            *(10, 15, "a", ("withdraw_signal", {"run_id": RUN, "signal_name": "go", "position": 1})),
-            ((RUN, "go", 1, "buffered", 0, 900, "x", '"A"'),),
+            *(10, 15, "a", ("withdraw_signal", {"run_id": RUN, "signal_name": "go", "position": 4})),
+            ((RUN, "go", 4, "buffered", 0, 900, "x", '"A"'),),
         ),
         (20, 25, "a", deliver(ID, KEEP), BUFFERED, FORGED, verdict("buffered", replayed=True)),
     ],

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from tests_py.proof import soak
-from tests_py.proof.database import Client, clock, functions
+from tests_py.proof.database import Client, clock
 from tests_py.proof.judge import Judge
 from tests_py.proof.model import DAY, INFINITY, MINUS_INFINITY
 from tests_py.proof.transactions import Hints, Place, State, following
@@ -56,7 +56,6 @@ class OneClient(RuleBasedStateMachine):
         self.client = Client(self.conninfo, "a")
         self.client.connection.execute("LISTEN wake")
         self.tables = self.client.connection.execute(TABLES).fetchall()
-        self.there = functions(self.client.connection)
         self.runs = sorted(str(uuid4()) for _ in range(2))
         self.queue = f"queue of {self.runs[0]}"
         self.states = [State({}, {})]
@@ -69,8 +68,6 @@ class OneClient(RuleBasedStateMachine):
 
     def call(self, function: str, **arguments: Any) -> Any:
         """Make the call; in a transaction behind a savepoint, to which an error goes back."""
-        if function not in self.there:
-            return ()
         arguments = {name: value for name, value in arguments.items() if value is not None}
         before = self.dump()
         if self.in_transaction:
@@ -175,13 +172,11 @@ class OneClient(RuleBasedStateMachine):
 
     @rule(run=runs, step=steps, data=st.data(), claimed=st.booleans())
     def remove(self, run: int, step: str, data: st.DataObject, claimed: bool) -> None:
-        claim = data.draw(st.sampled_from(self.claims)) if claimed and "extend_claim" in self.there else None
+        claim = data.draw(st.sampled_from(self.claims)) if claimed else None
         self.call("remove_waiter", run_id=self.runs[run], step_key=step, claim_id=claim)
 
     @rule(limit=st.sampled_from([1, 100]), lease=leases)
     def claim(self, limit: int, lease: int) -> None:
-        if "extend_claim" not in self.there:
-            return
         answer = self.call("claim_waiters", queue=self.queue, limit=limit, lease=lease)
         self.claims += {row[8] for row in answer}
 
@@ -215,7 +210,7 @@ class OneClient(RuleBasedStateMachine):
     def refused(self, data: st.DataObject) -> None:
         function, wrong = data.draw(st.sampled_from(WRONG))
         answer = self.call(function, **{"run_id": self.runs[0]} | RIGHT[function] | wrong)
-        assert isinstance(answer, str) or function not in self.there
+        assert isinstance(answer, str)
 
     @rule()
     def rest(self) -> None:

@@ -19,13 +19,13 @@ it must.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, combinations, islice, product
+from itertools import combinations, islice, product
 from typing import Any, NamedTuple
 
 from tests_py.proof.history import NEVER, NO_EFFECT, UNKNOWN, Operation
 from tests_py.proof.model import Key, Model, Moment, Refused, Waiter
 
-MANY = 300
+MANY, FEW = 300, 7
 
 Rows = Mapping[Key, Any]
 Changes = dict[Key, Any]
@@ -104,7 +104,7 @@ def following(state: State, operation: Operation, busy: bool, hints: Hints) -> I
         case "release":
             assert changes
             yield state._replace(open={**state.open, client: (*changes[:-2], changes[-1])})
-        case _ if operation.answer in NO_EFFECT:
+        case _ if operation.function == "failed" or operation.answer in NO_EFFECT:
             yield state.after_error(client)
         case _:
             yield from following_call(state, operation, busy, hints)
@@ -347,8 +347,10 @@ def guesses(operation: Operation, instants: Sequence[int], hints: Hints, view: R
 
 
 def subsets(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
-    """All of a few keys; of many only none and all."""
-    if len(keys) > 4:
-        yield from ((), tuple(keys))
-    else:
-        yield from chain.from_iterable(combinations(keys, n) for n in range(len(keys) + 1))
+    """All of a few keys; of many only those with all receipts or none."""
+    receipts = tuple(key for key in keys if key[0] == "receipt")
+    single = [key for key in keys if len(keys) <= FEW or key[0] != "receipt"][:FEW]
+    together = [()] if len(keys) <= FEW else [(), receipts]
+    for number in range(len(single) + 1):
+        for chosen in combinations(single, number):
+            yield from (chosen + more for more in together)

@@ -40,7 +40,8 @@ def test_psycopg_knows_the_class_of_each_code(code: str) -> None:
 
 
 def test_every_code_that_the_sql_raises_has_a_class() -> None:
-    assert set(re.findall(r"'(WS\d{3})'", build())) == set(OWN)
+    """But WS099, by which a call tells itself to begin again."""
+    assert set(re.findall(r"'(WS\d{3})'", build())) - {"WS099"} == set(OWN)
 
 
 async def test_a_delivered_step_registers_for_another_signal(store: AsyncFlowSignalStore) -> None:

@@ -1,6 +1,6 @@
 -- deliver_signals says of each signal what deliver_signal would, one after another; or nothing.
 BEGIN;
-SELECT plan(171);
+SELECT plan(174);
 \ir ../helpers.psql
 \ir ../lines.psql
 SET LOCAL ROLE flow_signal_sender;
@@ -854,9 +854,53 @@ SELECT is_empty(
     'come as they were sent'
 );
 
+RESET ROLE;
+-- The work grows with the batch, not with its square, when all of it is for one (run, signal).
+
+CREATE FUNCTION pg_temp.rows_read()
+RETURNS bigint
+LANGUAGE sql
+SECURITY DEFINER
+AS $function$
+SELECT sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid))::bigint
+FROM pg_class AS c
+WHERE c.relnamespace = 'flow_signal'::regnamespace
+$function$;
+-- What three batches of this size read: waiters join, they get their signals, signals are refused.
+CREATE FUNCTION pg_temp.work(p_size integer)
+RETURNS bigint []
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_runs text [] := array_fill('work ' || p_size, ARRAY[p_size]);
+    v_rows_read bigint [] := ARRAY[pg_temp.rows_read()];
+BEGIN
+    PERFORM pg_temp.register_all(v_runs, ARRAY(SELECT 's' || n FROM generate_series(1, p_size) AS n));
+    v_rows_read := v_rows_read || pg_temp.rows_read();
+    PERFORM pg_temp.deliver_all(v_runs, NULL, ARRAY(SELECT 'id ' || n FROM generate_series(1, p_size) AS n));
+    v_rows_read := v_rows_read || pg_temp.rows_read();
+    -- other waiters, since the old index entries of the first ones are dead only after the commit
+    v_runs := array_fill('settled ' || p_size, ARRAY[p_size]);
+    INSERT INTO flow_signal.flow_signal_waiters (
+        run_id, step_key, signal_name, status, created_at, expires_at
+    )
+    SELECT md5(v_runs[1])::uuid, 's' || n, 'go', 'expired', now(), now()
+    FROM generate_series(1, p_size) AS n;
+    v_rows_read := v_rows_read || pg_temp.rows_read();
+    PERFORM pg_temp.deliver_all(v_runs);
+    v_rows_read := v_rows_read || pg_temp.rows_read();
+    RETURN ARRAY[
+        v_rows_read[2] - v_rows_read[1], v_rows_read[3] - v_rows_read[2], v_rows_read[5] - v_rows_read[4]
+    ];
+END
+$function$;
+SELECT pg_temp.work(100) AS small, pg_temp.work(800) AS large
+\gset
+SELECT cmp_ok(w.large, '<', 16 * (w.small + 10), format('batch %s of eight times the size', w.n))
+FROM unnest(:'small'::bigint [], :'large'::bigint []) WITH ORDINALITY AS w (small, large, n);
+
 -- And of all that was done in this file:
 
-RESET ROLE;
 SELECT is_empty(
     $$SELECT w.step_key, w.due_at
     FROM flow_signal.flow_signal_waiters AS w WHERE w.queue IS NULL AND w.due_at IS NOT NULL$$,

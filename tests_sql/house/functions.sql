@@ -1,15 +1,18 @@
 -- Every function is declared, pinned, documented and written as the house wants it.
 BEGIN;
-SELECT plan(20);
+SELECT plan(35);
 \set test_files `ls tests_sql/api`
+-- The first line of each file: what since, for which role.
+\set headers `awk 'FNR == 1 { print FILENAME, $0 }' sql/functions/flow_signal_v1/*.sql`
+\set no_locks `grep -L '^-- locks: ' sql/functions/flow_signal_v1/*.sql | grep -v /version.sql`
+\set long_headers `awk 'FNR == 4 && /^--/ { print FILENAME }' sql/functions/*/*.sql`
 
 CREATE TEMP VIEW functions AS
 SELECT
     p.oid, n.nspname::text AS schema, p.proname::text AS name, p.provolatile, p.prosecdef,
     p.proconfig,
     p.proargnames, p.proargmodes, p.pronargs, l.lanname::text AS language, p.prorettype,
-    p.proretset,
-    p.proowner, p.prosrc,
+    p.proretset, p.prorows, p.proowner, p.proacl, p.prosrc,
     -- without comments and strings
     regexp_replace(
         regexp_replace(p.prosrc, '--[^\n]*', '', 'g'), '''[^'']*''', '''''', 'g'
@@ -18,6 +21,10 @@ FROM pg_proc AS p
 INNER JOIN pg_namespace AS n ON n.oid = p.pronamespace
 INNER JOIN pg_language AS l ON l.oid = p.prolang
 WHERE n.nspname ~ '^flow_signal(_v\d+)?$';
+CREATE TEMP VIEW statements AS
+SELECT f.schema, f.name, regexp_replace(s.statement, '\s+', ' ', 'g') AS statement
+FROM functions AS f
+CROSS JOIN regexp_split_to_table(f.code, ';|\mLOOP\M|\mBEGIN\M') AS s (statement);
 
 SELECT cmp_ok(count(*), '>=', 2::bigint, format('schema %s has functions', s.schema))
 FROM (VALUES ('flow_signal'), ('flow_signal_v1')) AS s (schema)
@@ -76,7 +83,7 @@ SELECT is_empty(
 SELECT is_empty(
     $$SELECT f.schema, f.name, count(*)
     FROM functions AS f GROUP BY f.schema, f.name HAVING count(*) > 1$$,
-    'no name is overloaded'
+    'no two functions have one name'
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name
@@ -99,6 +106,22 @@ SELECT is_empty(
 SELECT is_empty(
     $$SELECT f.schema, f.name
     FROM functions AS f
+    INNER JOIN pg_type AS t ON t.oid = f.prorettype
+    WHERE f.schema <> 'flow_signal' AND t.typtype = 'c' AND NOT f.proretset$$,
+    'a row is returned as a set, so that (f()).* calls the function once'
+);
+SELECT set_eq(
+    $$SELECT f.name FROM functions AS f
+    WHERE f.schema <> 'flow_signal' AND f.proretset AND f.prorows = 1$$,
+    ARRAY[
+        'register_waiter', 'deliver_signal', 'deliver_to_step', 'get_waiter', 'await_waiter',
+        'remove_waiter', 'withdraw_signal'
+    ],
+    'the planner knows which of them return one row'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name
+    FROM functions AS f
     WHERE coalesce(obj_description(f.oid, 'pg_proc'), '') !~ '^[a-zA-Z].*\.$'$$,
     'every function has a comment, in sentences'
 );
@@ -110,8 +133,57 @@ SELECT is_empty(
 
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
-    WHERE f.code ~* '\m(skip\s+locked|nowait)\M' AND f.name NOT IN ('claim_waiters', 'purge')$$,
-    'only claim_waiters and purge skip what is locked'
+    WHERE f.code ~* '\m(skip\s+locked|nowait)\M'
+        AND f.name NOT IN ('await_waiter', 'claim_waiters', 'purge', 'purge_buffered')$$,
+    'no call about a signal skips what is locked'
+);
+SELECT is_empty(
+    $$SELECT s.schema, s.name, s.statement FROM statements AS s
+    WHERE s.statement ~ '\mINSERT INTO flow_signal\.flow_signal_locks\M' AND NOT s.statement
+        ~ ('ON CONFLICT \(run_id, signal_name\) DO UPDATE SET has_buffered = '
+            '(true WHERE l\.has_buffered|l\.has_buffered WHERE false)')$$,
+    'a lock row is locked by one form of a statement, which also makes it'
+);
+SELECT set_eq(
+    $$SELECT s.name FROM statements AS s
+    WHERE s.statement ~ '\mFROM flow_signal\.flow_signal_locks\M.*\mFOR (NO KEY )?(UPDATE|SHARE)\M'$$,
+    ARRAY['purge', 'remove_run'], 'or by the two calls that delete it'
+);
+SELECT cmp_ok(count(*), '>=', 4::bigint, 'lock rows are seen to be locked')
+FROM statements AS s WHERE s.statement ~ '\mINSERT INTO flow_signal\.flow_signal_locks\M';
+SELECT is_empty(
+    $$SELECT s.schema, s.name, s.statement FROM statements AS s
+    WHERE s.statement ~ '\mFOR (NO KEY )?(UPDATE|SHARE)\M' AND NOT s.statement ~ '\mrun_id = \w'
+        AND s.name NOT IN ('claim_waiters', 'broadcast_signal', 'purge', 'purge_buffered')$$,
+    'rows are locked within a run, but by calls about all runs'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE f.code ~* '\mctid\M' AND f.name <> 'purge'
+        OR f.code ~* '\m(xmin|xmax|cmin|cmax|tableoid)\M'$$,
+    'no system column is read, but the place of a row by purge'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE (
+        SELECT count(*) FROM regexp_matches(f.code, '(?<!END )\mCASE\M(?!\s+WHEN\M)', 'g')
+    ) > (SELECT count(*) FROM regexp_matches(f.code, '\mEND CASE\M', 'g'))$$,
+    'a CASE in a query has conditions, not values'
+);
+SELECT is_empty(
+    $$SELECT s.schema, s.name, l.list[1] FROM statements AS s
+    CROSS JOIN regexp_matches(
+        s.statement, '\m(?:UPDATE .* )?SET ((?:(?!WHERE |FROM |RETURNING ).)*)', 'g'
+    ) AS l (list)
+    WHERE l.list[1] ~ '\w\['$$,
+    'no array is subscripted in a SET list'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE f.code ~ '\m(FROM|INTO|UPDATE|JOIN) flow_signal\.flow_signal_'
+        AND 'enable_seqscan=off' <> ALL(coalesce(f.proconfig, '{}'))
+        AND f.name NOT IN ('record_delivery', 'purge_buffered')$$,
+    'no function reads a whole table, but purge_buffered; the callers of record_delivery see to it'
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
@@ -120,10 +192,9 @@ SELECT is_empty(
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name, c.call[1]
-    FROM functions AS f
-    CROSS JOIN regexp_split_to_table(f.code, ';') AS s (statement)
+    FROM statements AS f
     CROSS JOIN regexp_replace(
-        s.statement, '\mFOR (NO KEY )?UPDATE\M', '', 'gi'
+        f.statement, '\mFOR (NO KEY )?UPDATE\M', '', 'gi'
     ) AS u (statement)
     CROSS JOIN substring(
         u.statement from '(?i)\m(?:UPDATE|DELETE FROM|ON CONFLICT|RETURNING)\M.*'
@@ -146,15 +217,49 @@ SELECT is_empty(
             count(*) FILTER (WHERE r.statement ~ '\mHINT = ')
         ])
         FROM regexp_split_to_table(f.code, ';') AS r (statement)
-        WHERE r.statement ~ '\mRAISE\M'
+        WHERE r.statement ~ '\mRAISE\M(?! SQLSTATE)'
     )$$,
     'every error has a code, a message, a detail and a hint'
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
-    WHERE f.schema <> 'flow_signal' AND f.code ~ '\mRAISE\M'$$,
+    WHERE f.schema <> 'flow_signal' AND f.prosecdef AND f.code ~ '\mRAISE\M(?! SQLSTATE)'$$,
     'the API raises its errors through helpers, so that one condition has one wording'
 );
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE f.prosrc ~ '\mRAISE SQLSTATE (?!''WS099'')' OR f.prosrc ~ '\mWHEN OTHERS\M'$$,
+    'a block is left with WS099 alone, and nothing is caught that is not named'
+);
+SELECT is_empty(
+    $$SELECT f.schema, f.name FROM functions AS f
+    WHERE f.prosrc !~ '\mWHEN SQLSTATE ''WS099'' THEN' AND (
+        f.code ~ '\mRAISE SQLSTATE\M' AND f.name <> 'deliver_to_waiters'
+        OR f.code ~ '\mdeliver_to_waiters\('
+    )$$,
+    'no caller sees WS099'
+);
+SELECT is(
+    (
+        SELECT string_agg(h.line, E'\n')
+        FROM regexp_split_to_table(:'headers', E'\n') AS h (line)
+        LEFT JOIN functions AS f
+            ON f.schema = 'flow_signal_v1' AND h.line LIKE '%/' || f.name || '.sql %'
+        WHERE h.line !~ '-- since: 1\.\d' OR (
+            SELECT array_agg(substr(a.grantee::regrole::text, 13) ORDER BY a.grantee::regrole::text)
+            FROM aclexplode(f.proacl) AS a WHERE a.grantee <> f.proowner
+        ) IS DISTINCT FROM (
+            SELECT array_agg(r.role[1] ORDER BY r.role[1])
+            FROM substring(h.line, ' role: ([^|]*)') AS l (roles)
+            CROSS JOIN regexp_matches(
+                l.roles, '\m(sender|broadcaster|reader|engine|admin)\M', 'g'
+            ) AS r (role)
+        )
+    ),
+    NULL, 'the header of each file says since when it is there, and who may call it'
+);
+SELECT is(:'no_locks'::text, '', 'and what it locks');
+SELECT is(:'long_headers'::text, '', 'in at most three lines');
 
 SELECT set_eq(
     $$SELECT f.name || '.sql' FROM functions AS f WHERE f.schema = 'flow_signal_v1'

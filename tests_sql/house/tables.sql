@@ -1,6 +1,6 @@
 -- Tables, types and indexes are owned, documented and shaped so that a run can live anywhere.
 BEGIN;
-SELECT plan(29);
+SELECT plan(30);
 
 CREATE TEMP VIEW relations AS
 SELECT
@@ -30,7 +30,10 @@ WHERE EXISTS (SELECT FROM columns AS c WHERE c.oid = r.oid AND c.name = 'run_id'
 SELECT set_eq(
     $$SELECT r.name
     FROM relations AS r WHERE r.relkind IN ('r', 'p') AND r.nspname = 'flow_signal'$$,
-    ARRAY['flow_signal_waiters', 'flow_signal_buffered_signals', 'ledger'],
+    ARRAY[
+        'flow_signal_waiters', 'flow_signal_buffered_signals', 'flow_signal_locks',
+        'flow_signal_receipts', 'flow_signal_settings', 'ledger'
+    ],
     'the tables'
 );
 SELECT is_empty(
@@ -178,11 +181,18 @@ FROM (
         'buffered_at timestamp with time zone, buffered_until timestamp with time zone, '
         'delivery_id text, payload_json json'
     ),
+    (
+        'claimed_waiter',
+        'run_id uuid, step_key text, signal_name text, state text, '
+        'created_at timestamp with time zone, expires_at timestamp with time zone, '
+        'delivered_at timestamp with time zone, payload_json json, claim_id uuid, '
+        'attempt integer'
+    ),
     ('imported_waiter', 'run_id uuid, step_key text, outcome text, detail text')
 ) AS t (type, attributes);
 SELECT set_eq(
     $$SELECT r.name FROM relations AS r WHERE r.relkind = 'c'$$,
-    ARRAY['waiter', 'delivery', 'buffered_signal', 'imported_waiter'],
+    ARRAY['waiter', 'delivery', 'buffered_signal', 'claimed_waiter', 'imported_waiter'],
     'there are no other types'
 );
 SELECT is(

@@ -1,6 +1,6 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(164);
+SELECT plan(196);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
 
@@ -26,6 +26,20 @@ FROM (
     ),
     ('remove_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine}'),
     ('remove_run', $$p_run_id => gen_random_uuid()$$, '{engine}'),
+    (
+        'extend_claim',
+        $$p_run_id => gen_random_uuid(), p_step_key => 's', p_claim_id => gen_random_uuid(),
+        p_lease => '1 s'$$, '{engine}'
+    ),
+    (
+        'withdraw_signal',
+        $$p_run_id => gen_random_uuid(), p_signal_name => 'go', p_position => 1$$, '{engine}'
+    ),
+    (
+        'deliver_to_step', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$,
+        '{engine, sender}'
+    ),
+    ('purge_buffered', $$p_buffered_before => '2001-01-01'$$, '{}'),
     ('claim_waiters', $$p_queue => 'q'$$, '{engine}'),
     (
         'deliver_signal', $$p_run_id => gen_random_uuid(), p_signal_name => 'go'$$,
@@ -132,8 +146,8 @@ FROM (
 CROSS JOIN (
     VALUES
     ($$SELECT flow_signal.is_name('x')$$),
-    ($$SELECT flow_signal.hold_line(gen_random_uuid(), 'go')$$),
-    ($$SELECT flow_signal.record_delivery(gen_random_uuid(), 's', '1', NULL, now())$$)
+    ($$SELECT flow_signal.lock_signal(gen_random_uuid(), 'go')$$),
+    ($$SELECT flow_signal.record_delivery(gen_random_uuid(), 's', 'go', '1', NULL, now())$$)
 ) AS c (call);
 
 SELECT * FROM finish();

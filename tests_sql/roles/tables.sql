@@ -1,6 +1,6 @@
 -- No client reads or writes a table, or makes anything of its own in the schemas.
 BEGIN;
-SELECT plan(160);
+SELECT plan(344);
 CREATE ROLE flow_signal_test_outsider;
 \ir ../helpers.psql
 
@@ -16,7 +16,8 @@ CREATE TEMP TABLE statements ON COMMIT DROP AS
 SELECT format(s.statement, t.name) AS statement
 FROM (
     VALUES ('flow_signal.flow_signal_waiters'), ('flow_signal.flow_signal_buffered_signals'),
-    ('flow_signal.ledger')
+    ('flow_signal.flow_signal_locks'), ('flow_signal.flow_signal_receipts'),
+    ('flow_signal.flow_signal_settings'), ('flow_signal.ledger')
 ) AS t (name)
 CROSS JOIN (
     VALUES
@@ -28,6 +29,7 @@ CROSS JOIN (
 UNION ALL
 VALUES
 ('UPDATE flow_signal.flow_signal_waiters SET step_key = ''x'''),
+('UPDATE flow_signal.flow_signal_settings SET max_buffered = 1'),
 ('CREATE TABLE flow_signal.mine ()'), ('CREATE TABLE flow_signal_v1.mine ()'),
 ('CREATE FUNCTION flow_signal_v1.mine() RETURNS integer LANGUAGE sql AS ''SELECT 1'''),
 ('DROP FUNCTION flow_signal_v1.version()'),
@@ -41,7 +43,7 @@ SELECT matches(
 )
 FROM statements AS s
 CROSS JOIN (
-    VALUES ('sender'), ('reader'), ('engine'), ('admin'), ('test_outsider')
+    VALUES ('sender'), ('broadcaster'), ('reader'), ('engine'), ('admin'), ('test_outsider')
 ) AS r (role);
 SELECT is(pg_temp.contents(), b.contents, 'all is as it was') FROM before AS b;
 
@@ -51,7 +53,8 @@ SELECT is(
 )
 FROM (
     VALUES ('flow_signal.flow_signal_waiters'), ('flow_signal.flow_signal_buffered_signals'),
-    ('flow_signal.ledger')
+    ('flow_signal.flow_signal_locks'), ('flow_signal.flow_signal_receipts'),
+    ('flow_signal.flow_signal_settings'), ('flow_signal.ledger')
 ) AS t (name);
 
 SELECT * FROM finish();

@@ -22,7 +22,7 @@ WHERE c.collencoding IN (-1, pg_char_to_encoding('UTF8')) AND c.collname IN (
 );
 GRANT USAGE ON SCHEMA collations TO public;
 GRANT SELECT ON collations TO public;
-SELECT plan((count(*) * 9 + 1)::integer) FROM collations;
+SELECT plan((count(*) * 10 + 1)::integer) FROM collations;
 SELECT ok(count(*) >= 4, format('there are %s collations', count(*))) FROM collations;
 SET LOCAL ROLE flow_signal_engine;
 
@@ -78,8 +78,11 @@ SELECT is(
             'p_run_id => gen_random_uuid(), p_step_key => %s)',
             k.character
         ) AS o (outcome)
-        WHERE CASE WHEN k.blank THEN '22023 step key "' || k.character || '" is blank' END
-            IS DISTINCT FROM o.outcome
+        -- A message shows a control character as a question mark.
+        WHERE CASE WHEN k.blank THEN format(
+            '22023 step key "%s" is blank',
+            translate(k.character, E'\t\n\u000b\f\r\u0085', '??????')
+        ) END IS DISTINCT FROM o.outcome
     ),
     NULL, format('%s: the same characters are blank', c.collation)
 )
@@ -185,7 +188,7 @@ SELECT is(
         'delivered', 'WS002 delivery id "a" was used with another payload', 'already_delivered',
         'not_found',
         format(
-            'WS001 step "a" of run %s already holds the payload of signal "a"',
+            'WS001 step "a" of run %s already has the payload of signal "a"',
             md5(c.collation)::uuid
         )
     ],
@@ -211,6 +214,69 @@ SELECT is(
     ),
     ARRAY['gowaiting', 'GOwaiting', 'GOwaiting', 'gowaiting', 'gowaiting'],
     format('%s: a waiter changes to another signal', c.collation)
+)
+FROM collations AS c;
+
+-- Behind them, what was registered by one call is there for another.
+SELECT is(
+    ARRAY(
+        SELECT pg_temp.collated(
+            c.collation, replace(o.call, '$run', quote_literal(md5(c.collation || ' batches'))),
+            VARIADIC o.arguments
+        )
+        FROM (
+            VALUES
+            (
+                'SELECT string_agg(state, '','') FROM flow_signal_v1.register_waiters('
+                'array_fill(uuid $run, ARRAY[2]), ARRAY[%s, %s], ARRAY[%s, %s])',
+                '{a, A, a, A}'::text []
+            ),
+            -- again, with a change
+            (
+                'SELECT string_agg(state, '','') FROM flow_signal_v1.register_waiters('
+                'array_fill(uuid $run, ARRAY[2]), ARRAY[%s, %s], ARRAY[%s, %s], p_queue => %s)',
+                '{a, A, a, A, q}'
+            ),
+            (
+                'SELECT count(*) FROM flow_signal_v1.list_waiters($run, %s, %s)',
+                '{A, waiting}'
+            ),
+            (
+                'SELECT count(*) FROM flow_signal_v1.list_waiters(NULL, %s, %s, $run, %s)',
+                '{a, waiting, A}'
+            ),
+            (
+                'SELECT string_agg(status || step_key, '','') FROM flow_signal_v1.deliver_signals('
+                'array_fill(uuid $run, ARRAY[2]), ARRAY[%s, %s], NULL, ARRAY[%s, %s])',
+                '{a, A, i, I}'
+            ),
+            (
+                'SELECT string_agg(status, '','') FROM flow_signal_v1.deliver_signals('
+                'array_fill(uuid $run, ARRAY[2]), ARRAY[%s, %s], NULL, ARRAY[%s, %s], ''tomorrow'')',
+                '{b, B, i, I}'
+            ),
+            (
+                'SELECT count(*) FROM flow_signal_v1.list_buffered_signals($run, %s, %s)',
+                '{B, buffered}'
+            ),
+            (
+                'SELECT status FROM flow_signal_v1.deliver_to_step($run, %s, %s, %s)',
+                '{A, 2, I}'
+            ),
+            (
+                'SELECT state FROM flow_signal_v1.register_waiter($run, %s, %s, ''2001-01-01'')',
+                '{past, c}'
+            ),
+            ('SELECT state FROM flow_signal_v1.await_waiter($run, %s)', '{past}'),
+            ('SELECT count(*) FROM flow_signal_v1.broadcast_signal(%s)', '{nobody}')
+        ) AS o (call, arguments)
+    ),
+    ARRAY[
+        'waiting,waiting', 'waiting,waiting', '1', '1', 'delivereda,deliveredA',
+        'buffered,buffered', '1', 'WS002 delivery id "I" was used with another payload',
+        'expired', 'expired', '0'
+    ],
+    format('%s: batches, lists and the other calls', c.collation)
 )
 FROM collations AS c;
 

@@ -9,7 +9,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_bitmapscan = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_max_buffered integer;
@@ -27,7 +27,7 @@ BEGIN
                     WHERE b.run_id = p_run_id
                         AND b.signal_name = p_signal_name COLLATE "C"
                         AND NOT b.dead
-                    ORDER BY b.position
+                    ORDER BY b.position NULLS FIRST
                     LIMIT s.max_buffered
                 ) AS l
             ),
@@ -47,7 +47,15 @@ BEGIN
         SET dead = true
         WHERE b.run_id = p_run_id
             AND b.signal_name = p_signal_name COLLATE "C"
-            AND NOT b.dead
+            AND b.position = ANY(ARRAY(
+                SELECT l.position
+                FROM flow_signal.flow_signal_buffered_signals AS l
+                WHERE l.run_id = p_run_id
+                    AND l.signal_name = p_signal_name COLLATE "C"
+                    AND NOT l.dead
+                ORDER BY l.position NULLS FIRST
+                LIMIT v_max_buffered
+            ))
             AND b.buffered_until <= p_now;
         IF NOT FOUND THEN
             RAISE EXCEPTION USING

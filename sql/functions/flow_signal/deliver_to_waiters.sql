@@ -1,16 +1,15 @@
 -- locks: waiters, in the order of (run_id, signal_name, created_at, step_key); then receipts
 -- raises: WS002, WS099 when the caller must begin again
 CREATE OR REPLACE FUNCTION flow_signal.deliver_to_waiters(
-    p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[]
+    p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[],
+    p_more integer
 )
 RETURNS flow_signal_v1.delivery[]
 LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_verdicts flow_signal_v1.delivery[];
@@ -22,7 +21,11 @@ DECLARE
     v_run_ids uuid[];
     v_signal_names text[];
     v_step_keys text[];
-    v_expires_at timestamptz[];
+    -- The first deadline among these waiters.
+    v_expires_at timestamptz;
+    v_overdue_run_ids uuid[];
+    v_overdue_step_keys text[];
+    v_has_too_few boolean;
     v_channels text[];
     v_payloads json[];
     v_delivery_ids text[];
@@ -49,11 +52,16 @@ BEGIN
                     AS is_same
             FROM unnest(p_run_ids, p_signal_names, p_payloads, p_delivery_ids)
                 WITH ORDINALITY AS s (run_id, signal_name, payload, delivery_id, n)
-            INNER JOIN flow_signal.flow_signal_receipts AS r
-                ON s.run_id = r.run_id
-                AND s.delivery_id COLLATE "C" = r.delivery_id
-                AND s.signal_name COLLATE "C" = r.signal_name
-            WHERE s.delivery_id IS NOT NULL
+            -- LIMIT 1, so that each is looked up by its key: to a join, the statistics could
+            -- suggest to read the table.
+            CROSS JOIN LATERAL (
+                SELECT k.step_key, k.delivered_at, k.payload_hash
+                FROM flow_signal.flow_signal_receipts AS k
+                WHERE k.run_id = s.run_id
+                    AND k.delivery_id = s.delivery_id COLLATE "C"
+                    AND k.signal_name = s.signal_name COLLATE "C"
+                LIMIT 1
+            ) AS r
             ORDER BY s.n
         LOOP
             IF NOT v_signal.is_same THEN
@@ -68,68 +76,93 @@ BEGIN
         END LOOP;
     END IF;
 
-    -- 2. The n-th new signal of a run and name to its n-th live waiter. All rows are locked in one
-    -- statement, in the order of all calls; overdue ones among them are settled, and others looked
-    -- for in their place.
-    LOOP
+    -- 2. The n-th new signal of a run and name to its n-th live waiter. One statement locks all rows
+    -- in the order of all calls, p_more rows of each FIFO in place of overdue ones. If those are
+    -- more, the caller must let all rows go before it may lock others.
+    v_now := clock_timestamp();
+    SELECT
+        array_agg(l.n) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.run_id) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.signal_name) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.step_key) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.wake_channel) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.payload) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.delivery_id) FILTER (WHERE l.n IS NOT NULL),
+        min(l.expires_at) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.run_id) FILTER (WHERE l.is_overdue),
+        array_agg(l.step_key) FILTER (WHERE l.is_overdue),
+        bool_or(l.has_too_few)
+    INTO
+        v_ns, v_run_ids, v_signal_names, v_step_keys, v_channels, v_payloads, v_delivery_ids,
+        v_expires_at, v_overdue_run_ids, v_overdue_step_keys, v_has_too_few
+    FROM (
         SELECT
-            array_agg(l.n), array_agg(l.run_id), array_agg(l.signal_name),
-            array_agg(l.step_key), array_agg(l.expires_at), array_agg(l.wake_channel),
-            array_agg(l.payload), array_agg(l.delivery_id)
-        INTO
-            v_ns, v_run_ids, v_signal_names, v_step_keys, v_expires_at, v_channels, v_payloads,
-            v_delivery_ids
+            CASE WHEN NOT w.is_overdue THEN g.ns[w.k] END AS n, g.run_id, g.signal_name,
+            w.step_key, w.expires_at, w.wake_channel, w.is_overdue, g.payloads[w.k] AS payload,
+            g.delivery_ids[w.k] AS delivery_id,
+            w.is_overdue AND w.locked = cardinality(g.ns) + p_more AND w.live < cardinality(g.ns)
+                AS has_too_few
         FROM (
             SELECT
-                g.ns[w.k] AS n, g.run_id, g.signal_name, w.step_key, w.expires_at,
-                w.wake_channel, g.payloads[w.k] AS payload, g.delivery_ids[w.k] AS delivery_id
+                s.run_id, s.signal_name COLLATE "C" AS signal_name,
+                array_agg(s.n ORDER BY s.n) AS ns,
+                array_agg(s.payload ORDER BY s.n) AS payloads,
+                array_agg(s.delivery_id ORDER BY s.n) AS delivery_ids
+            FROM unnest(p_run_ids, p_signal_names, p_payloads, p_delivery_ids, v_firsts)
+                WITH ORDINALITY AS s (run_id, signal_name, payload, delivery_id, first, n)
+            WHERE v_firsts IS NULL
+                OR s.first = s.n AND (v_verdicts[s.n]).status IS NULL
+            GROUP BY s.run_id, s.signal_name COLLATE "C"
+            ORDER BY s.run_id, s.signal_name COLLATE "C"
+        ) AS g
+        CROSS JOIN LATERAL (
+            SELECT
+                f.step_key, f.expires_at, f.wake_channel, f.is_overdue,
+                row_number() OVER (
+                    PARTITION BY f.is_overdue ORDER BY f.created_at, f.step_key
+                ) AS k,
+                count(*) OVER () AS locked,
+                count(*) FILTER (WHERE NOT f.is_overdue) OVER () AS live
             FROM (
                 SELECT
-                    s.run_id, s.signal_name COLLATE "C" AS signal_name,
-                    array_agg(s.n ORDER BY s.n) AS ns,
-                    array_agg(s.payload ORDER BY s.n) AS payloads,
-                    array_agg(s.delivery_id ORDER BY s.n) AS delivery_ids
-                FROM unnest(p_run_ids, p_signal_names, p_payloads, p_delivery_ids, v_firsts)
-                    WITH ORDINALITY AS s (run_id, signal_name, payload, delivery_id, first, n)
-                WHERE v_firsts IS NULL
-                    OR s.first = s.n AND (v_verdicts[s.n]).status IS NULL
-                GROUP BY s.run_id, s.signal_name COLLATE "C"
-                ORDER BY s.run_id, s.signal_name COLLATE "C"
-            ) AS g
-            CROSS JOIN LATERAL (
-                SELECT
-                    f.step_key, f.expires_at, f.wake_channel,
-                    row_number() OVER (ORDER BY f.created_at, f.step_key) AS k
-                FROM (
-                    SELECT o.step_key, o.expires_at, o.wake_channel, o.created_at
-                    FROM flow_signal.flow_signal_waiters AS o
-                    WHERE o.run_id = g.run_id
-                        AND o.signal_name = g.signal_name
-                        AND o.status = 'waiting'
-                    ORDER BY o.created_at, o.step_key
-                    LIMIT cardinality(g.ns)
-                    FOR NO KEY UPDATE
-                ) AS f
-            ) AS w
-        ) AS l;
-        v_now := clock_timestamp();
-        EXIT WHEN v_now < (SELECT min(e.at) FROM unnest(v_expires_at) AS e (at)) IS NOT FALSE;
+                    o.step_key, o.expires_at, o.wake_channel, o.created_at,
+                    (o.expires_at <= v_now) IS TRUE AS is_overdue
+                FROM flow_signal.flow_signal_waiters AS o
+                WHERE o.run_id = g.run_id
+                    AND o.signal_name = g.signal_name
+                    AND o.status = 'waiting'
+                ORDER BY o.created_at, o.step_key
+                LIMIT cardinality(g.ns) + p_more
+                FOR NO KEY UPDATE
+            ) AS f
+        ) AS w
+    ) AS l;
+    -- The clock is read again when the rows are ours. A deadline may have passed meanwhile.
+    v_now := clock_timestamp();
+    IF v_has_too_few OR v_expires_at <= v_now THEN
+        RAISE SQLSTATE 'WS099';
+    END IF;
+    FOR i IN 1 .. coalesce(cardinality(v_overdue_step_keys), 0) LOOP
         UPDATE flow_signal.flow_signal_waiters AS w
         SET status = 'expired'
-        FROM unnest(v_run_ids, v_step_keys, v_expires_at) AS l (run_id, step_key, expires_at)
-        WHERE w.run_id = l.run_id
-            AND w.step_key = l.step_key COLLATE "C"
-            AND l.expires_at <= v_now;
+        WHERE w.run_id = v_overdue_run_ids[i]
+            AND w.step_key = v_overdue_step_keys[i] COLLATE "C";
     END LOOP;
 
-    UPDATE flow_signal.flow_signal_waiters AS w
+    -- These rows are there and locked, so the INSERT changes them and inserts none. It finds each
+    -- by its key; to the join of an UPDATE, the statistics could suggest to read the table.
+    INSERT INTO flow_signal.flow_signal_waiters AS w (
+        run_id, step_key, signal_name, status, created_at, delivered_at, payload_json
+    )
+    SELECT l.run_id, l.step_key, l.signal_name, 'delivered', v_now, v_now, l.payload
+    FROM unnest(v_run_ids, v_step_keys, v_signal_names, v_payloads)
+        AS l (run_id, step_key, signal_name, payload)
+    ON CONFLICT (run_id, step_key) DO UPDATE
     SET
-        status = 'delivered',
-        delivered_at = v_now,
-        payload_json = l.payload,
-        due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
-    FROM unnest(v_run_ids, v_step_keys, v_payloads) AS l (run_id, step_key, payload)
-    WHERE w.run_id = l.run_id AND w.step_key = l.step_key COLLATE "C";
+        status = excluded.status,
+        delivered_at = excluded.delivered_at,
+        payload_json = excluded.payload_json,
+        due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END;
     IF cardinality(array_remove(v_delivery_ids, NULL)) > 0 THEN
         INSERT INTO flow_signal.flow_signal_receipts (
             run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash
@@ -180,8 +213,8 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.deliver_to_waiters(
-    uuid[], text[], json[], text[]
+    uuid[], text[], json[], text[], integer
 ) FROM public;
-COMMENT ON FUNCTION flow_signal.deliver_to_waiters(uuid[], text[], json[], text[]) IS
+COMMENT ON FUNCTION flow_signal.deliver_to_waiters(uuid[], text[], json[], text[], integer) IS
 'Delivers the signals of a batch for which waiters are live, and answers ids that are known. '
 'NULL stands for each signal that found no waiter.';

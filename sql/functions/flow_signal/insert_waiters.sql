@@ -40,8 +40,13 @@ BEGIN
     FOR v_waiter IN
         SELECT s.run_id, s.step_key, s.signal_name, s.expires_at
         FROM unnest(p_waiters) AS s
-        INNER JOIN flow_signal.flow_signal_locks AS l
-            ON s.run_id = l.run_id AND s.signal_name = l.signal_name
+        -- LIMIT 1, so that each is looked up by its key
+        CROSS JOIN LATERAL (
+            SELECT k.has_buffered
+            FROM flow_signal.flow_signal_locks AS k
+            WHERE k.run_id = s.run_id AND k.signal_name = s.signal_name
+            LIMIT 1
+        ) AS l
         WHERE s.status = 'waiting' AND l.has_buffered
         ORDER BY s.created_at, s.step_key
     LOOP

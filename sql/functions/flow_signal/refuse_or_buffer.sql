@@ -9,7 +9,7 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_bitmapscan = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_waiter record;
@@ -34,7 +34,9 @@ BEGIN
     LEFT JOIN LATERAL (
         SELECT w.status, w.step_key, w.delivered_at
         FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id AND w.signal_name = p_signal_name COLLATE "C"
+        WHERE w.run_id = p_run_id
+            AND w.signal_name = p_signal_name COLLATE "C"
+            AND w.status <> ''
         ORDER BY w.status, w.created_at, w.step_key
         LIMIT 1
     ) AS settled ON true;
@@ -57,8 +59,12 @@ BEGIN
         FROM flow_signal.flow_signal_buffered_signals AS b
         WHERE b.run_id = p_run_id
             AND b.signal_name = p_signal_name COLLATE "C"
-            AND b.delivery_id = p_delivery_id COLLATE "C"
-            AND NOT b.dead;
+            -- A range, so that its order is not a matter of course: one index has it.
+            AND b.delivery_id >= p_delivery_id COLLATE "C"
+            AND b.delivery_id <= p_delivery_id COLLATE "C"
+            AND NOT b.dead
+        ORDER BY b.delivery_id
+        LIMIT 1;
         IF FOUND AND v_signal.buffered_until > clock_timestamp() THEN
             IF v_signal.payload_json::text IS DISTINCT FROM p_payload::text THEN
                 PERFORM flow_signal.refuse_reuse(

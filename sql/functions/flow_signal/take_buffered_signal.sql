@@ -8,7 +8,7 @@ VOLATILE
 ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_bitmapscan = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_signal record;
@@ -23,7 +23,7 @@ BEGIN
         WHERE b.run_id = p_run_id
             AND b.signal_name = p_signal_name COLLATE "C"
             AND NOT b.dead
-        ORDER BY b.position
+        ORDER BY b.position NULLS FIRST
         LIMIT 1
         FOR UPDATE;
         IF NOT FOUND THEN

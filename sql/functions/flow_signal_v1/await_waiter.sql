@@ -15,7 +15,7 @@ SET enable_seqscan = off
 AS $function$
 DECLARE
     v_waiter flow_signal_v1.waiter;
-    v_status text;
+    v_status text COLLATE "C";
     v_is_free boolean;
     v_pause interval := interval '5 milliseconds';
     v_now timestamptz := clock_timestamp();
@@ -55,20 +55,17 @@ BEGIN
             -- A sender may have delivered in time and not committed yet: then its lock is on the
             -- row. The block gives our lock back at once.
             BEGIN
-                PERFORM
+                SELECT w.status = 'waiting' AND w.expires_at <= v_now
+                INTO v_is_free
                 FROM flow_signal.flow_signal_waiters AS w
-                WHERE w.run_id = p_run_id
-                    AND w.step_key = p_step_key COLLATE "C"
-                    AND w.status = 'waiting'
-                    AND w.expires_at <= v_now
+                WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
                 FOR NO KEY UPDATE SKIP LOCKED;
-                v_is_free := FOUND;
                 RAISE SQLSTATE 'WS099';
             EXCEPTION
                 WHEN SQLSTATE 'WS099' THEN
                     NULL;
             END;
-            IF NOT v_is_free THEN
+            IF v_is_free IS NOT TRUE THEN
                 v_waiter.state := 'waiting';
             END IF;
         END IF;

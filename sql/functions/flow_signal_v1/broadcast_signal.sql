@@ -10,8 +10,7 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_payload json;
@@ -40,17 +39,20 @@ BEGIN
         FOR NO KEY UPDATE
     ) AS l;
     v_now := clock_timestamp();
+    -- As in deliver_to_waiters, the INSERT finds each row by its key, and inserts none.
     FOR v_waiter IN
-        UPDATE flow_signal.flow_signal_waiters AS w
-        SET
-            status = 'delivered',
-            delivered_at = v_now,
-            payload_json = v_payload,
-            due_at = CASE WHEN w.queue IS NOT NULL THEN v_now END
+        INSERT INTO flow_signal.flow_signal_waiters AS w (
+            run_id, step_key, signal_name, status, created_at, delivered_at, payload_json
+        )
+        SELECT l.run_id, l.step_key, p_signal_name, 'delivered', v_now, v_now, v_payload
         FROM unnest(v_run_ids, v_step_keys) AS l (run_id, step_key)
-        WHERE w.run_id = l.run_id
-            AND w.step_key = l.step_key COLLATE "C"
-            AND (w.expires_at IS NULL OR w.expires_at > v_now)
+        ON CONFLICT (run_id, step_key) DO UPDATE
+        SET
+            status = excluded.status,
+            delivered_at = excluded.delivered_at,
+            payload_json = excluded.payload_json,
+            due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END
+        WHERE w.expires_at IS NULL OR w.expires_at > v_now
         RETURNING w.run_id, w.step_key, w.wake_channel
     LOOP
         IF v_waiter.wake_channel IS NOT NULL THEN

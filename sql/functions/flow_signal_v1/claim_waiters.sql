@@ -11,12 +11,12 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_now CONSTANT timestamptz := clock_timestamp();
     v_claim_id CONSTANT uuid := gen_random_uuid();
+    v_waiter flow_signal.flow_signal_waiters;
 BEGIN
     IF flow_signal.is_name(p_queue) IS NOT TRUE THEN
         PERFORM flow_signal.refuse_name('queue', p_queue);
@@ -33,33 +33,29 @@ BEGIN
         PERFORM flow_signal.refuse_isolation('claim_waiters');
     END IF;
 
-    RETURN QUERY
-    WITH due AS (
-        SELECT w.run_id, w.step_key, w.due_at
+    -- Row by row: to a join, the statistics could suggest to read the table.
+    FOR v_waiter IN
+        SELECT w.*
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.queue = p_queue COLLATE "C" AND w.due_at <= v_now
         ORDER BY w.due_at, w.run_id, w.step_key
         LIMIT p_limit
         FOR NO KEY UPDATE SKIP LOCKED
-    ),
-
-    claimed AS (
+    LOOP
         UPDATE flow_signal.flow_signal_waiters AS w
         SET
             due_at = v_now + p_lease,
             status = CASE WHEN w.status = 'waiting' THEN 'expired' ELSE w.status END,
             claim_id = v_claim_id,
             attempt = coalesce(w.attempt, 0) + 1
-        FROM due AS d
-        WHERE w.run_id = d.run_id AND w.step_key = d.step_key
-        RETURNING w.*, d.due_at AS was_due_at
-    )
-
-    SELECT
-        c.run_id, c.step_key::text, c.signal_name::text, c.status::text, c.created_at,
-        c.expires_at, c.delivered_at, c.payload_json, c.claim_id, c.attempt
-    FROM claimed AS c
-    ORDER BY c.was_due_at, c.run_id, c.step_key;
+        WHERE w.run_id = v_waiter.run_id AND w.step_key = v_waiter.step_key
+        RETURNING w.* INTO v_waiter;
+        RETURN NEXT (
+            v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name, v_waiter.status,
+            v_waiter.created_at, v_waiter.expires_at, v_waiter.delivered_at,
+            v_waiter.payload_json, v_waiter.claim_id, v_waiter.attempt
+        )::flow_signal_v1.claimed_waiter;
+    END LOOP;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) FROM public;

@@ -14,12 +14,13 @@ SECURITY DEFINER
 ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_bitmapscan = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_payload json;
     v_receipt record;
     v_step_key text COLLATE "C";
+    v_created_at timestamptz;
     v_expires_at timestamptz;
     v_delivered boolean;
     v_verdict flow_signal_v1.delivery;
@@ -43,82 +44,98 @@ BEGIN
             );
     END;
 
+    -- A block, so that a call that must begin again first lets all locks go: a waiter may have
+    -- come to life that is older than those that it has locked.
     LOOP
-        -- 1. The same signal again: its receipt answers, whatever became of the waiter.
-        IF p_delivery_id IS NOT NULL THEN
-            SELECT r.step_key, r.delivered_at, r.payload_hash
-            INTO v_receipt
-            FROM flow_signal.flow_signal_receipts AS r
-            WHERE r.run_id = p_run_id
-                AND r.delivery_id = p_delivery_id COLLATE "C"
-                AND r.signal_name = p_signal_name COLLATE "C";
-            IF FOUND THEN
-                IF v_receipt.payload_hash
-                    IS DISTINCT FROM flow_signal.hash_payload(p_payload_json) THEN
-                    PERFORM flow_signal.refuse_reuse(
-                        p_run_id, p_signal_name, p_delivery_id, 'delivered'
-                    );
-                END IF;
-                RETURN NEXT (
-                    'delivered', p_run_id, v_receipt.step_key, v_receipt.delivered_at, true
-                )::flow_signal_v1.delivery;
-                RETURN;
-            END IF;
-        END IF;
-
-        -- 2. The oldest waiter that no call has settled. FOR NO KEY UPDATE waits for a transaction
-        -- that is changing it, judges it anew, and goes on to the next one if it is settled or
-        -- gone by then. So rows are locked oldest first: the order of all calls.
-        SELECT w.step_key, w.expires_at
-        INTO v_step_key, v_expires_at
-        FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.run_id = p_run_id
-            AND w.signal_name = p_signal_name COLLATE "C"
-            AND w.status = 'waiting'
-        ORDER BY w.created_at, w.step_key
-        LIMIT 1
-        FOR NO KEY UPDATE;
-        IF FOUND THEN
-            -- The clock is read when the row is ours: no wait can make this instant old.
-            v_now := clock_timestamp();
-            IF v_expires_at <= v_now THEN
-                UPDATE flow_signal.flow_signal_waiters AS w
-                SET status = 'expired'
-                WHERE w.run_id = p_run_id AND w.step_key = v_step_key;
-                CONTINUE;
-            END IF;
-            v_delivered := flow_signal.record_delivery(
-                p_run_id, v_step_key, p_signal_name, v_payload, p_delivery_id, v_now
-            );
-            -- False: another call has just delivered this id. Its receipt is found above.
-            CONTINUE WHEN NOT v_delivered;
-            RETURN NEXT ('delivered', p_run_id, v_step_key, v_now, false)
-            ::flow_signal_v1.delivery;
-            RETURN;
-        END IF;
-
-        -- 3 to 6. No waiter is live in that snapshot. The lock row waits for a registration that
-        -- is not committed yet, and keeps new ones away while the verdict is made. A block,
-        -- because only a newly buffered signal keeps the lock row: a refusal lets it go, and so
-        -- does a call that must begin again, since no call waits for a waiter while it has one.
-        IF p_run_id IS NULL OR flow_signal.is_name(p_signal_name) IS NOT TRUE THEN
-            PERFORM flow_signal.check_signal(p_run_id, p_signal_name, NULL, NULL, NULL);
-        END IF;
         BEGIN
-            PERFORM flow_signal.lock_signal(p_run_id, p_signal_name);
-            v_verdict := flow_signal.refuse_or_buffer(
-                p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until
-            );
-            IF v_verdict.status IS DISTINCT FROM 'buffered' OR v_verdict.replayed THEN
+            -- 1. The same signal again: its receipt answers, whatever became of the waiter.
+            IF p_delivery_id IS NOT NULL THEN
+                SELECT r.step_key, r.delivered_at, r.payload_hash
+                INTO v_receipt
+                FROM flow_signal.flow_signal_receipts AS r
+                WHERE r.run_id = p_run_id
+                    AND r.delivery_id = p_delivery_id COLLATE "C"
+                    AND r.signal_name = p_signal_name COLLATE "C";
+                IF FOUND THEN
+                    IF v_receipt.payload_hash
+                        IS DISTINCT FROM flow_signal.hash_payload(p_payload_json) THEN
+                        PERFORM flow_signal.refuse_reuse(
+                            p_run_id, p_signal_name, p_delivery_id, 'delivered'
+                        );
+                    END IF;
+                    RETURN NEXT (
+                        'delivered', p_run_id, v_receipt.step_key, v_receipt.delivered_at, true
+                    )::flow_signal_v1.delivery;
+                    RETURN;
+                END IF;
+            END IF;
+
+            -- 2. The oldest waiter that no call has settled. FOR NO KEY UPDATE waits for a
+            -- transaction that is changing it, judges it anew, and goes on to the next one if
+            -- it is settled or gone by then. After an overdue one, only younger ones: so rows
+            -- are locked oldest first, the order of all calls.
+            v_created_at := '-infinity';
+            v_step_key := '';
+            LOOP
+                SELECT w.step_key, w.created_at, w.expires_at
+                INTO v_step_key, v_created_at, v_expires_at
+                FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.run_id = p_run_id
+                    AND w.signal_name = p_signal_name COLLATE "C"
+                    AND w.status = 'waiting'
+                    AND (w.created_at, w.step_key) > (v_created_at, v_step_key)
+                ORDER BY w.created_at, w.step_key
+                LIMIT 1
+                FOR NO KEY UPDATE;
+                EXIT WHEN NOT FOUND;
+                -- The clock is read when the row is ours: no wait can make this instant old.
+                v_now := clock_timestamp();
+                IF v_expires_at <= v_now THEN
+                    UPDATE flow_signal.flow_signal_waiters AS w
+                    SET status = 'expired'
+                    WHERE w.run_id = p_run_id AND w.step_key = v_step_key;
+                    CONTINUE;
+                END IF;
+                v_delivered := flow_signal.record_delivery(
+                    p_run_id, v_step_key, p_signal_name, v_payload, p_delivery_id, v_now
+                );
+                -- Another call has just delivered this id: its receipt is found next time.
+                IF NOT v_delivered THEN
+                    RAISE SQLSTATE 'WS099';
+                END IF;
+                RETURN NEXT ('delivered', p_run_id, v_step_key, v_now, false)
+                ::flow_signal_v1.delivery;
+                RETURN;
+            END LOOP;
+
+            -- 3 to 6. No waiter is live in that snapshot. The lock row waits for a registration
+            -- that is not committed yet, and keeps new ones away while the verdict is made. A
+            -- block of its own, because only a newly buffered signal keeps the lock row: a
+            -- refusal lets it go, and keeps what it has settled.
+            IF p_run_id IS NULL OR flow_signal.is_name(p_signal_name) IS NOT TRUE THEN
+                PERFORM flow_signal.check_signal(p_run_id, p_signal_name, NULL, NULL, NULL);
+            END IF;
+            BEGIN
+                PERFORM flow_signal.lock_signal(p_run_id, p_signal_name);
+                v_verdict := flow_signal.refuse_or_buffer(
+                    p_run_id, p_signal_name, v_payload, p_delivery_id, p_buffer_until
+                );
+                IF v_verdict.status IS DISTINCT FROM 'buffered' OR v_verdict.replayed THEN
+                    RAISE SQLSTATE 'WS099';
+                END IF;
+            EXCEPTION
+                WHEN SQLSTATE 'WS099' THEN
+                    NULL;
+            END;
+            IF v_verdict.status IS NULL THEN
                 RAISE SQLSTATE 'WS099';
             END IF;
+            RETURN NEXT v_verdict;
+            RETURN;
         EXCEPTION
             WHEN SQLSTATE 'WS099' THEN
                 NULL;
         END;
-        CONTINUE WHEN v_verdict.status IS NULL;
-        RETURN NEXT v_verdict;
-        RETURN;
     END LOOP;
 END
 $function$;

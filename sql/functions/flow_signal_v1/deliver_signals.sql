@@ -25,6 +25,8 @@ DECLARE
         array_ndims(p_delivery_ids)
     );
     v_payloads json[];
+    -- How many rows of each FIFO to lock in place of overdue ones.
+    v_more integer := 0;
     v_verdicts flow_signal_v1.delivery[];
     v_verdict flow_signal_v1.delivery;
     v_signal record;
@@ -81,7 +83,7 @@ BEGIN
     LOOP
         BEGIN
             v_verdicts := flow_signal.deliver_to_waiters(
-                p_run_ids, p_signal_names, v_payloads, p_delivery_ids
+                p_run_ids, p_signal_names, v_payloads, p_delivery_ids, v_more
             );
             -- The signals that found no waiter: their lock rows, after all rows of waiters, since
             -- no call waits for a waiter while it has a lock row.
@@ -118,25 +120,26 @@ BEGIN
                     v_verdicts[v_signal.n] := v_verdict;
                 END LOOP;
                 -- Lock rows that nothing needs.
-                DELETE FROM flow_signal.flow_signal_locks AS l
-                USING (
+                FOR v_signal IN
                     SELECT DISTINCT s.run_id, s.signal_name COLLATE "C" AS signal_name
                     FROM unnest(p_run_ids, p_signal_names, v_verdicts)
                         AS s (
                         run_id, signal_name, status, of_run_id, step_key, delivered_at, replayed
                     )
                     WHERE s.status = 'not_found'
-                ) AS r
-                WHERE l.run_id = r.run_id
-                    AND l.signal_name = r.signal_name
-                    AND NOT l.has_buffered;
+                LOOP
+                    DELETE FROM flow_signal.flow_signal_locks AS l
+                    WHERE l.run_id = v_signal.run_id
+                        AND l.signal_name = v_signal.signal_name
+                        AND NOT l.has_buffered;
+                END LOOP;
             END IF;
             EXIT;
         EXCEPTION
-            -- A waiter is live, or an id known, that was not when the rows were locked: let all
-            -- locks go and begin again.
+            -- A waiter is live, or an id known, that was not when the rows were locked, or too
+            -- many waiters are overdue: let all locks go and begin again.
             WHEN SQLSTATE 'WS099' THEN
-                NULL;
+                v_more := least(2 * v_more + 1, 1000000);
         END;
     END LOOP;
 

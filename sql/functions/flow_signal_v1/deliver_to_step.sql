@@ -13,11 +13,12 @@ SECURITY DEFINER
 ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_bitmapscan = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_payload json;
     v_known record;
+    v_signal_name text COLLATE "C";
     v_waiter flow_signal.flow_signal_waiters;
     v_is_new boolean;
     v_delivered boolean;
@@ -41,6 +42,10 @@ BEGIN
         -- buffered for the signal that the step waits for now.
         IF p_delivery_id IS NOT NULL THEN
             v_now := clock_timestamp();
+            SELECT w.signal_name
+            INTO v_signal_name
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
             SELECT k.*
             INTO v_known
             FROM (
@@ -50,24 +55,23 @@ BEGIN
                 FROM flow_signal.flow_signal_receipts AS r
                 WHERE r.run_id = p_run_id AND r.delivery_id = p_delivery_id COLLATE "C"
                 UNION ALL
-                SELECT
-                    'buffered', b.signal_name, NULL, NULL,
-                    flow_signal.hash_payload(b.payload_json::text)
-                FROM flow_signal.flow_signal_waiters AS w
-                INNER JOIN flow_signal.flow_signal_buffered_signals AS b
-                    ON w.run_id = b.run_id AND w.signal_name = b.signal_name
-                WHERE w.run_id = p_run_id
-                    AND w.step_key = p_step_key COLLATE "C"
-                    AND b.run_id = p_run_id
-                    AND b.delivery_id = p_delivery_id COLLATE "C"
-                    AND NOT b.dead
-                    AND b.buffered_until > v_now
+                (
+                    SELECT
+                        'buffered', b.signal_name, NULL, NULL,
+                        flow_signal.hash_payload(b.payload_json::text)
+                    FROM flow_signal.flow_signal_buffered_signals AS b
+                    WHERE b.run_id = p_run_id
+                        AND b.signal_name = v_signal_name
+                        -- A range, so that its order is not a matter of course: one index has it.
+                        AND b.delivery_id >= p_delivery_id COLLATE "C"
+                        AND b.delivery_id <= p_delivery_id COLLATE "C"
+                        AND NOT b.dead
+                        AND b.buffered_until > v_now
+                    ORDER BY b.delivery_id
+                    LIMIT 1
+                )
             ) AS k
-            WHERE k.step_key = p_step_key COLLATE "C" OR k.signal_name = (
-                SELECT w.signal_name
-                FROM flow_signal.flow_signal_waiters AS w
-                WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
-            )
+            WHERE k.step_key = p_step_key COLLATE "C" OR k.signal_name = v_signal_name
             ORDER BY (k.step_key = p_step_key COLLATE "C") IS TRUE DESC, k.delivered_at DESC
             LIMIT 1;
             IF FOUND THEN

@@ -16,8 +16,6 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
 AS $function$
 DECLARE
     v_arrays CONSTANT text[] := ARRAY[
@@ -111,8 +109,13 @@ BEGIN
                 FROM unnest(v_waiters) WITH ORDINALITY AS u
                 WHERE u.run_id IS NOT NULL
             ) AS s
-            LEFT JOIN flow_signal.flow_signal_waiters AS w
-                ON s.run_id = w.run_id AND s.step_key = w.step_key
+            -- LIMIT 1, so that each is looked up by its key
+            LEFT JOIN LATERAL (
+                SELECT k.run_id, k.signal_name, k.delivered_at
+                FROM flow_signal.flow_signal_waiters AS k
+                WHERE k.run_id = s.run_id AND k.step_key = s.step_key
+                LIMIT 1
+            ) AS w ON true
             WHERE w.run_id IS NOT NULL OR s.nth > 1
         LOOP
             v_waiters[v_row.n] := NULL;

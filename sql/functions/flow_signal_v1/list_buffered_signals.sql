@@ -26,7 +26,7 @@ DECLARE
 BEGIN
     IF NOT flow_signal.is_name(p_signal_name) THEN
         PERFORM flow_signal.refuse_name('signal name', p_signal_name);
-    ELSIF p_state NOT IN ('buffered', 'dead') THEN
+    ELSIF p_state COLLATE "C" NOT IN ('buffered', 'dead') THEN
         PERFORM flow_signal.refuse_range(
             'state', format('"%s"', flow_signal.excerpt(left(p_state, 40))), 'buffered or dead'
         );
@@ -63,7 +63,7 @@ BEGIN
         WHERE (b.run_id, b.signal_name, b.position)
             > (v_after_run_id, v_after_signal_name, v_after_position)
             AND (p_signal_name IS NULL OR b.signal_name = p_signal_name COLLATE "C")
-            AND (p_state IS NULL OR b.state = p_state)
+            AND (p_state IS NULL OR b.state = p_state COLLATE "C")
         ORDER BY b.run_id, b.signal_name, b.position
         LIMIT p_limit;
     ELSE
@@ -80,7 +80,7 @@ BEGIN
             AND p_run_id >= v_after_run_id
             AND (b.signal_name, b.position) > (v_after_signal_name, v_after_position)
             AND (p_signal_name IS NULL OR b.signal_name = p_signal_name COLLATE "C")
-            AND (p_state IS NULL OR b.state = p_state)
+            AND (p_state IS NULL OR b.state = p_state COLLATE "C")
         ORDER BY b.signal_name, b.position
         LIMIT p_limit;
     END IF;

@@ -24,7 +24,7 @@ DECLARE
 BEGIN
     IF NOT flow_signal.is_name(p_signal_name) THEN
         PERFORM flow_signal.refuse_name('signal name', p_signal_name);
-    ELSIF p_state NOT IN ('waiting', 'delivered', 'expired') THEN
+    ELSIF p_state COLLATE "C" NOT IN ('waiting', 'delivered', 'expired') THEN
         PERFORM flow_signal.refuse_range(
             'state', format('"%s"', flow_signal.excerpt(left(p_state, 40))), 'waiting, delivered or expired'
         );
@@ -57,7 +57,7 @@ BEGIN
         ) AS w
         WHERE (w.run_id, w.step_key) > (v_after_run_id, v_after_step_key)
             AND (p_signal_name IS NULL OR w.signal_name = p_signal_name COLLATE "C")
-            AND (p_state IS NULL OR w.state = p_state)
+            AND (p_state IS NULL OR w.state = p_state COLLATE "C")
         ORDER BY w.run_id, w.step_key
         LIMIT p_limit;
     ELSE
@@ -74,7 +74,7 @@ BEGIN
             AND p_run_id >= v_after_run_id
             AND w.step_key > v_after_step_key
             AND (p_signal_name IS NULL OR w.signal_name = p_signal_name COLLATE "C")
-            AND (p_state IS NULL OR w.state = p_state)
+            AND (p_state IS NULL OR w.state = p_state COLLATE "C")
         ORDER BY w.step_key
         LIMIT p_limit;
     END IF;

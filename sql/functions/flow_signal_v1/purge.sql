@@ -9,8 +9,7 @@ VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_sort = off
 AS $function$
 DECLARE
     v_block_size CONSTANT integer := current_setting('block_size')::integer;
@@ -102,12 +101,14 @@ BEGIN
                         SELECT r.ctid
                         FROM flow_signal.flow_signal_receipts AS r
                         WHERE r.ctid > v_after AND r.ctid < v_end AND r.delivered_at < v_before
-                            AND NOT EXISTS (
-                                SELECT FROM flow_signal.flow_signal_waiters AS w
+                            -- not NOT EXISTS, which is a join that can read the table
+                            AND (
+                                SELECT true
+                                FROM flow_signal.flow_signal_waiters AS w
                                 WHERE w.run_id = r.run_id
                                     AND w.step_key = r.step_key
                                     AND w.delivered_at = r.delivered_at
-                            )
+                            ) IS NULL
                         LIMIT least(p_limit - v_deleted, 100)
                         FOR UPDATE SKIP LOCKED
                     );
@@ -119,10 +120,15 @@ BEGIN
                         SELECT l.ctid
                         FROM flow_signal.flow_signal_locks AS l
                         WHERE l.ctid > v_after AND l.ctid < v_end
-                            AND NOT EXISTS (
-                                SELECT FROM flow_signal.flow_signal_waiters AS w
-                                WHERE w.run_id = l.run_id AND w.signal_name = l.signal_name
-                            )
+                            AND (
+                                SELECT true
+                                FROM flow_signal.flow_signal_waiters AS w
+                                WHERE w.run_id = l.run_id
+                                    AND w.signal_name = l.signal_name
+                                    AND w.status <> ''
+                                ORDER BY w.status
+                                LIMIT 1
+                            ) IS NULL
                         LIMIT least(p_limit - v_deleted, 100)
                         FOR UPDATE SKIP LOCKED
                     );
@@ -132,12 +138,15 @@ BEGIN
                     WITH gone AS (
                         DELETE FROM flow_signal.flow_signal_locks AS l
                         WHERE l.ctid = ANY(v_found)
-                            AND NOT EXISTS (
-                                SELECT FROM flow_signal.flow_signal_buffered_signals AS b
+                            AND (
+                                SELECT true
+                                FROM flow_signal.flow_signal_buffered_signals AS b
                                 WHERE b.run_id = l.run_id
                                     AND b.signal_name = l.signal_name
                                     AND NOT b.dead
-                            )
+                                ORDER BY b.position NULLS FIRST
+                                LIMIT 1
+                            ) IS NULL
                         RETURNING l.ctid
                     )
 
@@ -171,6 +180,6 @@ COMMENT ON FUNCTION flow_signal_v1.purge(timestamptz, integer) IS
 'Deletes up to p_limit (1 to 100000) rows: waiters that were delivered or expired before '
 'p_settled_before, fetched by their engine or not; buffered signals whose time ended before '
 'then; receipts of deliveries before then whose waiter is gone; lock rows that no waiter and '
-'no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops early '
-'after a quarter of a second if it has found some; 0: none is left, except rows that others '
-'have locked. Call it until then, each call in a transaction of its own.';
+'no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops '
+'early after a quarter of a second if it has found some; 0: none is left, except rows that '
+'others have locked. Call it until then, each call in a transaction of its own.';

@@ -20,7 +20,7 @@ AS $function$
 DECLARE
     v_expires_at timestamptz;
     v_waiter flow_signal.flow_signal_waiters;
-    v_status text;
+    v_status text COLLATE "C";
     v_has_buffered boolean;
     v_now timestamptz;
 BEGIN

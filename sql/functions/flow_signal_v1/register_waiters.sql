@@ -123,18 +123,31 @@ BEGIN
                     EXCEPT
                     SELECT n FROM unnest(v_new) AS n
                 );
+                -- LIMIT 1, so that each is looked up by its key: to a join, the statistics could
+                -- suggest to read the table.
                 SELECT count(*)
                 INTO v_locked
                 FROM (
-                    SELECT w.step_key
+                    SELECT f.run_id, f.step_key
                     FROM (
-                        SELECT DISTINCT p_run_ids[o.n] AS run_id, p_step_keys[o.n] AS step_key
+                        SELECT DISTINCT
+                            p_run_ids[o.n] AS run_id, p_step_keys[o.n] COLLATE "C" AS step_key
                         FROM unnest(v_others) AS o (n)
                     ) AS s
-                    INNER JOIN flow_signal.flow_signal_waiters AS w
-                        ON s.run_id = w.run_id AND s.step_key COLLATE "C" = w.step_key
-                    ORDER BY w.run_id, w.signal_name, w.created_at, w.step_key
-                    FOR NO KEY UPDATE OF w
+                    CROSS JOIN LATERAL (
+                        SELECT w.run_id, w.step_key, w.signal_name, w.created_at
+                        FROM flow_signal.flow_signal_waiters AS w
+                        WHERE w.run_id = s.run_id AND w.step_key = s.step_key
+                        LIMIT 1
+                    ) AS f
+                    ORDER BY f.run_id, f.signal_name, f.created_at, f.step_key
+                ) AS k
+                CROSS JOIN LATERAL (
+                    SELECT
+                    FROM flow_signal.flow_signal_waiters AS w
+                    WHERE w.run_id = k.run_id AND w.step_key = k.step_key
+                    LIMIT 1
+                    FOR NO KEY UPDATE
                 ) AS l;
                 IF v_locked < (
                     SELECT count(DISTINCT (p_run_ids[o.n], p_step_keys[o.n] COLLATE "C"))

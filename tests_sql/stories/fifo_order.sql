@@ -4,7 +4,7 @@ SELECT plan(29);
 \ir ../helpers.psql
 SET LOCAL ROLE flow_signal_engine;
 
--- The first of the line is removed; who comes next is younger than those that wait.
+-- The first waiter is removed; the next one is younger than those that wait.
 SELECT is(pg_temp.register('removed', s.step_key), 'waiting', format('%s waits', s.step_key))
 FROM (VALUES ('first'), ('second'), ('third')) AS s (step_key);
 SELECT is(pg_temp.remove('removed', 'first'), 'waiting', 'the first is removed');
@@ -34,7 +34,7 @@ SELECT is(
 )
 FROM (VALUES ('old'), ('young'), ('younger')) AS s (step_key);
 
--- The first of the line leaves for another signal and comes back.
+-- The first waiter leaves for another signal and comes back.
 SELECT is(pg_temp.register('left', s.step_key), 'waiting', format('%s waits', s.step_key))
 FROM (VALUES ('first'), ('second')) AS s (step_key);
 SELECT is(
@@ -44,7 +44,7 @@ SELECT is(pg_temp.register('left', 'third'), 'waiting', 'a third comes');
 SELECT is(pg_temp.register('left', 'first'), 'waiting', 'the first comes back');
 SELECT is(pg_temp.deliver('left'), 'delivered first', 'it is still the oldest');
 
--- The first of the line is overdue, is passed over and is live again.
+-- The first waiter is overdue, is passed over and is live again.
 SELECT is(
     pg_temp.register('revived', 'first', '2001-01-01'), 'expired', 'the first is overdue'
 );

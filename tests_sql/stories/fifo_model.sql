@@ -33,8 +33,14 @@ CREATE TEMP TABLE model_waiters (
     created_at timestamptz,
     expires_at timestamptz,
     delivered boolean DEFAULT false,
+    payload_json text
+) ON COMMIT DROP;
+CREATE TEMP TABLE model_receipts (
+    signal_name text,
+    delivery_id text,
+    step_key text,
     payload_json text,
-    delivery_id text
+    number integer GENERATED ALWAYS AS IDENTITY
 ) ON COMMIT DROP;
 CREATE TEMP TABLE model_signals (
     "position" integer GENERATED ALWAYS AS IDENTITY,
@@ -81,9 +87,10 @@ BEGIN
         IF FOUND AND (p_expires_at <= clock_timestamp()) IS NOT TRUE THEN
             DELETE FROM model_signals AS s WHERE s.position = v_signal.position;
             UPDATE model_waiters AS w
-            SET delivered = true, payload_json = v_signal.payload_json,
-                delivery_id = v_signal.delivery_id
+            SET delivered = true, payload_json = v_signal.payload_json
             WHERE w.step_key = p_step_key;
+            INSERT INTO model_receipts
+            VALUES (p_signal_name, v_signal.delivery_id, p_step_key, v_signal.payload_json);
         END IF;
     END IF;
     RETURN (
@@ -104,10 +111,10 @@ DECLARE
     v_payload_json text;
     v_waiter model_waiters;
 BEGIN
-    SELECT concat('delivered ', w.step_key, ' (replayed)'), w.payload_json
+    SELECT concat('delivered ', r.step_key, ' (replayed)'), r.payload_json
     INTO v_known, v_payload_json
-    FROM model_waiters AS w
-    WHERE w.signal_name = p_signal_name AND w.delivery_id = p_delivery_id
+    FROM model_receipts AS r
+    WHERE r.signal_name = p_signal_name AND r.delivery_id = p_delivery_id
     UNION ALL
     SELECT 'buffered (replayed)', s.payload_json
     FROM model_signals AS s
@@ -122,8 +129,10 @@ BEGIN
     ORDER BY w.created_at, w.step_key LIMIT 1;
     IF FOUND THEN
         UPDATE model_waiters AS w
-        SET delivered = true, payload_json = p_payload_json, delivery_id = p_delivery_id
+        SET delivered = true, payload_json = p_payload_json
         WHERE w.step_key = v_waiter.step_key;
+        INSERT INTO model_receipts
+        VALUES (p_signal_name, p_delivery_id, v_waiter.step_key, p_payload_json);
         RETURN 'delivered ' || v_waiter.step_key;
     ELSIF p_buffer_until > clock_timestamp() THEN
         INSERT INTO model_signals (signal_name, payload_json, delivery_id)
@@ -137,6 +146,51 @@ BEGIN
         WHERE w.signal_name = p_signal_name
         ORDER BY w.delivered DESC, w.created_at, w.step_key LIMIT 1
     ), 'not_found');
+END
+$function$;
+
+CREATE FUNCTION pg_temp.model_deliver_to_step(
+    p_step_key text, p_payload_json text, p_delivery_id text
+)
+RETURNS text
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_waiter model_waiters;
+    v_known text;
+    v_payload_json text;
+BEGIN
+    SELECT * INTO v_waiter FROM model_waiters AS w WHERE w.step_key = p_step_key;
+    SELECT k.verdict, k.payload_json
+    INTO v_known, v_payload_json
+    FROM (
+        SELECT
+            concat('delivered ', r.step_key, ' (replayed)'), r.payload_json,
+            r.step_key = p_step_key, r.number
+        FROM model_receipts AS r
+        WHERE r.delivery_id = p_delivery_id
+            AND (r.step_key = p_step_key OR r.signal_name = v_waiter.signal_name)
+        UNION ALL
+        SELECT 'buffered (replayed)', s.payload_json, false, 0
+        FROM model_signals AS s
+        WHERE s.delivery_id = p_delivery_id
+            AND s.signal_name = v_waiter.signal_name AND NOT s.dead
+    ) AS k (verdict, payload_json, own, number)
+    ORDER BY k.own DESC, k.number DESC LIMIT 1;
+    IF FOUND THEN
+        RETURN CASE WHEN v_payload_json = p_payload_json THEN v_known ELSE 'WS002' END;
+    ELSIF v_waiter.step_key IS NULL THEN
+        RETURN 'not_found';
+    ELSIF pg_temp.model_state(v_waiter) <> 'waiting' THEN
+        RETURN CASE WHEN v_waiter.delivered THEN 'already_delivered ' ELSE 'expired ' END
+            || p_step_key;
+    END IF;
+    UPDATE model_waiters AS w
+    SET delivered = true, payload_json = p_payload_json
+    WHERE w.step_key = p_step_key;
+    INSERT INTO model_receipts
+    VALUES (v_waiter.signal_name, p_delivery_id, p_step_key, p_payload_json);
+    RETURN 'delivered ' || p_step_key;
 END
 $function$;
 
@@ -160,12 +214,12 @@ DECLARE
     v_want text;
     v_have text;
 BEGIN
-    TRUNCATE model_waiters, model_signals;
+    TRUNCATE model_waiters, model_receipts, model_signals;
     FOR v_number IN 1..p_operations LOOP
         v_operation := (
             '{register, register, register, deliver, deliver, deliver, deliver, remove, die, '
-            'date, date}'::text []
-        )[1 + floor(random() * 11)];
+            'date, date, register, step, step, withdraw, remove run}'::text []
+        )[1 + floor(random() * CASE WHEN v_number % 20 = 0 THEN 16 ELSE 15 END)];
         v_step_key := substr('aBcDeF', 1 + floor(random() * 6)::integer, 1);
         v_signal_name := substr('ggggs', 1 + floor(random() * 5)::integer, 1);
         v_payload_json := 1 + floor(random() * 2);
@@ -196,6 +250,46 @@ BEGIN
                     v_have := pg_temp.deliver(
                         v_run, v_payload_json, v_delivery_id, v_instant, v_signal_name
                     );
+                WHEN 'step' THEN
+                    v_done := format(
+                        'deliver to %s %s %s', v_step_key, v_payload_json, v_delivery_id
+                    );
+                    v_want := pg_temp.model_deliver_to_step(
+                        v_step_key, v_payload_json, v_delivery_id
+                    );
+                    SELECT concat_ws(
+                        ' ', d.status, d.step_key, CASE WHEN d.replayed THEN '(replayed)' END
+                    )
+                    INTO v_have
+                    FROM flow_signal_v1.deliver_to_step(
+                        p_run_id => v_run_id, p_step_key => v_step_key,
+                        p_payload_json => v_payload_json, p_delivery_id => v_delivery_id
+                    ) AS d;
+                WHEN 'withdraw' THEN
+                    v_done := format('withdraw the oldest %s', v_signal_name);
+                    DELETE FROM model_signals AS s
+                    WHERE s.position = (
+                        SELECT o.position FROM model_signals AS o
+                        WHERE o.signal_name = v_signal_name
+                        ORDER BY o.position LIMIT 1
+                    )
+                    RETURNING concat_ws(
+                        ' ', CASE WHEN s.dead THEN 'dead' ELSE 'buffered' END, s.payload_json
+                    ) INTO v_want;
+                    SELECT concat_ws(' ', b.state, b.payload_json)
+                    INTO v_have
+                    FROM flow_signal_v1.list_buffered_signals(
+                        p_run_id => v_run_id, p_signal_name => v_signal_name, p_limit => 1
+                    ) AS l
+                    CROSS JOIN LATERAL flow_signal_v1.withdraw_signal(
+                        p_run_id => l.run_id, p_signal_name => l.signal_name,
+                        p_position => l.position
+                    ) AS b;
+                WHEN 'remove run' THEN
+                    v_done := 'remove the run';
+                    v_want := (SELECT count(*) FROM model_waiters);
+                    TRUNCATE model_waiters, model_receipts, model_signals;
+                    v_have := flow_signal_v1.remove_run(p_run_id => v_run_id);
                 WHEN 'remove' THEN
                     v_done := format('remove %s', v_step_key);
                     DELETE FROM model_waiters AS w
@@ -270,7 +364,13 @@ FROM generate_series(1, 100) AS s (seed)
 CROSS JOIN LATERAL setseed(s.seed / 100.0) AS set_seed;
 
 SELECT set_eq(
-    $$SELECT o.operation, regexp_replace(o.outcome, ' \w(?=$| )', '') FROM outcomes AS o$$,
+    $$SELECT
+        o.operation,
+        CASE
+            WHEN o.operation = 'remove run' THEN 'removed'
+            ELSE regexp_replace(o.outcome, ' \w(?=$| )', '')
+        END
+    FROM outcomes AS o$$,
     $$VALUES
     ('register', 'waiting'), ('register', 'expired'), ('register', 'delivered'),
     ('register', 'WS001'),
@@ -278,6 +378,10 @@ SELECT set_eq(
     ('deliver', 'buffered (replayed)'), ('deliver', 'already_delivered'),
     ('deliver', 'expired'),
     ('deliver', 'not_found'), ('deliver', 'WS002'),
+    ('step', 'delivered'), ('step', 'delivered (replayed)'), ('step', 'buffered (replayed)'),
+    ('step', 'already_delivered'), ('step', 'expired'), ('step', 'not_found'),
+    ('step', 'WS002'),
+    ('withdraw', 'buffered'), ('withdraw', 'dead'), ('withdraw', NULL), ('remove run', 'removed'),
     ('remove', 'waiting'), ('remove', 'expired'), ('remove', 'delivered'), ('remove', NULL),
     ('die', NULL), ('date', NULL)$$,
     'and everything has happened'
