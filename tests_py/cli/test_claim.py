@@ -32,8 +32,9 @@ def test_claim_shows_the_waiters(cli: Command, over: str) -> None:
     assert (shown.code, shown.err) == (0, "")
     first, second = shown.out.split("\n\n")
     assert first.startswith('expired: signal "approval" did not come before the deadline\n')
-    assert second.startswith(cli("get", over, "paid").out)
-    assert [line.split()[0] for line in second.splitlines()[-2:]] == ["claim_id", "attempt"]
+    get = cli("get", over, "paid").out
+    assert second.startswith(get)
+    assert [line.split()[0] for line in second.removeprefix(get).splitlines()] == ["claim_id", "attempt"]
     assert cli("claim", "q") == Outcome(0, NOTHING, "")
 
 
@@ -41,7 +42,7 @@ def test_claim_as_json(cli: Command, over: str) -> None:
     document = cli("claim", "q", "--json").document
     assert list(document) == ["waiters"]
     assert claimed(document) == [("late", "expired"), ("paid", "delivered")]
-    assert [tuple(waiter) for waiter in document["waiters"]] == [(*WAITER, "claim_id", "attempt")] * 2
+    assert [tuple(waiter) for waiter in document["waiters"]] == 2 * [(*WAITER, "claim_id", "attempt")]
     assert document["waiters"][1]["payload_json"] == "{}"
     assert [waiter["attempt"] for waiter in document["waiters"]] == [1, 1]
     assert cli("claim", "q", "--json").document == {"waiters": []}
