@@ -1,8 +1,9 @@
-"""flow-signal claim: what it takes, and what it leaves."""
+"""flow-signal claim and extend: what they take, and what they leave."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -43,6 +44,7 @@ def test_claim_as_json(cli: Command, over: str) -> None:
     assert claimed(document) == [("late", "expired"), ("paid", "delivered")]
     assert [tuple(waiter) for waiter in document["waiters"]] == 2 * [(*WAITER, "claim_id", "attempt")]
     assert document["waiters"][1]["payload_json"] == "{}"
+    assert [waiter["attempt"] for waiter in document["waiters"]] == [1, 1]
     assert cli("claim", "q", "--json").document == {"waiters": []}
 
 
@@ -70,6 +72,50 @@ def test_remove_acknowledges(cli: Command, over: str) -> None:
     cli("claim", "q", "--lease", "1ms")
     cli("remove", over, "late")
     assert claimed(cli("claim", "q", "--json").document) == [("paid", "delivered")]
+
+
+def claim_late(cli: Command, *options: str) -> str:
+    """The id of the claim that has step late."""
+    [claim_id] = {waiter["claim_id"] for waiter in cli("claim", "q", "--json", *options).document["waiters"]}
+    return str(claim_id)
+
+
+def test_a_claim_that_is_over_removes_nothing(cli: Command, over: str) -> None:
+    first = claim_late(cli, "--lease", "1ms")
+    second = claim_late(cli, "--lease", "1h")
+    late = cli("remove", over, "late", "--claim-id", first, "--json")
+    assert late.code == 3
+    assert late.problem["error"] == "not_found"
+    assert late.problem["message"] == f'claim {first} no longer has step "late" of run {over}'
+    assert cli("remove", over, "late", "--claim-id", second).code == 0
+    assert cli("get", over, "late").code == 3
+
+
+def test_extend(cli: Command, over: str) -> None:
+    claim = claim_late(cli, "--lease", "1ms")
+    held = ("extend", over, "late", "--claim-id", claim, "--lease")
+    assert cli(*held, "1h") == Outcome(0, "extended      true\n", "")
+    assert claimed(cli("claim", "q", "--json").document) == [("paid", "delivered")]
+    assert cli(*held, "0s", "--json").document == {"given_back": True}
+    assert claimed(cli("claim", "q", "--json").document) == [("late", "expired")]
+    lost = cli(*held, "1h")
+    assert (lost.code, lost.out) == (3, "")
+    assert lost.err.startswith(f"error: claim {claim} no longer has step ")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--claim-id", "x", "--lease", "1m"], 2, "--claim-id"),
+        (["--lease", "1m"], 2, "--claim-id"),
+        (["--claim-id", str(UUID(int=1))], 2, "--lease"),
+        (["--claim-id", str(UUID(int=1)), "--lease", "25h"], 6, "lease"),
+    ],
+)
+def test_what_extend_refuses(cli: Command, over: str, options: list[str], code: int, message: str) -> None:
+    shown = cli("extend", over, "late", *options)
+    assert (shown.code, shown.out) == (code, "")
+    assert message in shown.err
 
 
 def test_claim_settles_what_is_overdue(cli: Command, over: str) -> None:

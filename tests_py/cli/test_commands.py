@@ -136,7 +136,7 @@ def test_deliver(cli: Command, run: str) -> None:
             "expired",
             'expired: step "ask" is past its deadline',
         ),
-        ([], 3, "not_found", "not found: the run has no waiter of this signal"),
+        ([], 3, "not_found", "not found: the run has no such waiter"),
     ],
 )
 def test_verdict_and_its_exit_code(
@@ -153,6 +153,28 @@ def test_verdict_and_its_exit_code(
             assert outcome.document["status"] == status
         else:
             assert outcome.out.splitlines()[0] == headline
+
+
+def test_deliver_to_a_step(cli: Command, run: str) -> None:
+    cli("register", run, "a", "approval")
+    cli("register", run, "b", "approval")
+    cli("register", run, "late", "approval", "--expires-in", "0s")
+    outcome = cli("deliver-step", run, "b", '{"ok": true}', "--delivery-id", "x", "--json")
+    assert (outcome.code, tuple(outcome.document)) == (0, DELIVERY)
+    assert (outcome.document["status"], outcome.document["step_key"]) == ("delivered", "b")
+    assert cli("get", run, "a", "--json").document["state"] == "waiting"
+    assert cli("get", run, "b", "--json").document["payload_json"] == '{"ok": true}'
+    again = cli("deliver-step", run, "b", '{"ok": true}', "--delivery-id", "x", "--json")
+    assert (again.code, again.document["replayed"]) == (0, True)
+    for step, code, headline in (
+        ("b", 4, 'already delivered: step "b" has a payload'),
+        ("late", 5, 'expired: step "late" is past its deadline'),
+        ("none", 3, "not found: the run has no such waiter"),
+    ):
+        outcome = cli("deliver-step", run, step)
+        assert (outcome.code, outcome.err) == (code, "")
+        assert outcome.out.splitlines()[0] == headline
+    assert cli("deliver-step", run, "a", "-", "--json", stdin=b"{").problem["sqlstate"] == "22P02"
 
 
 @pytest.mark.parametrize("source", ["argument", "file", "stdin", "stdin as file"])

@@ -264,7 +264,20 @@ def test_every_exit_code_is_in_the_help(bare: Command) -> None:
 
 def test_every_command_is_in_the_help(bare: Command) -> None:
     commands = {"migrate", "sql", "register", "deliver", "get", "remove", "wait", "claim", "broadcast", "list"}
-    commands |= {"list-buffered", "stats", "health", "remove-run", "purge", "version", "serve", "demo"}
+    commands |= {
+        "deliver-step",
+        "extend",
+        "withdraw",
+        "purge-buffered",
+        "list-buffered",
+        "stats",
+        "health",
+        "remove-run",
+        "purge",
+        "version",
+        "serve",
+        "demo",
+    }
     text = bare("--help").out
     listed = {line.split()[1] for line in text[text.index("Commands") :].splitlines() if line.startswith("\u2502 ")}
     assert commands <= listed

@@ -45,6 +45,11 @@ def sent(run: str, signal_name: object = "go", **more: object) -> dict[str, obje
     return {"run_id": run, "signal_name": signal_name, **more}
 
 
+def numbered(run: str) -> list[dict[str, object]]:
+    """1,500 signals of two names, since the database keeps 1,000 of one for a waiter."""
+    return [sent(run, f"go {n % 2}", payload=n) for n in range(1500)]
+
+
 def documents(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -173,7 +178,7 @@ BAD_LINES = [
     ('{"run_id": "{run}", "signal_name": "go", "delivery_id": ""}', 'delivery id "" is blank (22023)\ndetail: '),
     (
         '{"run_id": "{run}", "signal_name": "go", "payload_json": "{"}',
-        'payload "{" is not valid JSON (22P02)\ndetail: ',
+        "payload is not valid JSON (22P02)\ndetail: ",
     ),
     (
         '{"run_id": "{run}", "signal_name": "go", "payload": "' + "x" * MIB + '"}',
@@ -181,7 +186,7 @@ BAD_LINES = [
     ),
     (
         '{"run_id": "{run}", "signal_name": "go", "payload_json": "' + "[" * 100_000 + '"}',
-        "stack depth limit exceeded (54001)",
+        "payload is nested too deeply (54001)\ndetail: ",
     ),
     (
         '{"run_id": "{run}", "signal_name": "used", "payload": 2, "delivery_id": "id"}',
@@ -503,7 +508,7 @@ def kept(connection: psycopg.Connection[Any]) -> list[int]:
 def test_interrupted_while_it_reads(run: str, database: str, connection: psycopg.Connection[Any]) -> None:
     """The first batch is applied before the second is there."""
     with fed(database, "--buffer-for", "1h", "--json") as process:
-        feed(process, *(sent(run, payload=n) for n in range(1500)))
+        feed(process, *numbered(run))
         read_until(process, '"line": 1000,')
         process.send_signal(signal.SIGINT)
         shown = outcome(process)
@@ -515,7 +520,7 @@ def test_interrupted_while_it_reads(run: str, database: str, connection: psycopg
 
 def test_interrupted_while_it_reads_all_or_none(run: str, database: str, connection: psycopg.Connection[Any]) -> None:
     with fed(database, "--buffer-for", "1h", "--atomic", "--json") as process:
-        feed(process, *(sent(run, payload=n) for n in range(1500)))
+        feed(process, *numbered(run))
         query = "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE 'RELEASE%'"
         wait_until(lambda: connection.execute(query).fetchall() != [])
         process.send_signal(signal.SIGINT)
@@ -589,9 +594,7 @@ def test_the_connection_is_lost_before_a_commit(
         return results
 
     monkeypatch.setattr(FlowSignalStore, "deliver_signals", deliver_signals)
-    shown = cli(
-        "deliver", "--from", "-", "--buffer-for", "1h", stdin=lines(*(sent(run, payload=n) for n in range(1500)))
-    )
+    shown = cli("deliver", "--from", "-", "--buffer-for", "1h", stdin=lines(*numbered(run)))
     assert shown.code == 8
     assert "detail: whether lines 1001 to 1500 are done is unknown, later ones are not\n" in shown.err
     assert kept(connection) == [*range(1000)]
@@ -607,9 +610,25 @@ def test_the_connection_is_lost_before_the_commit_of_all(
         end_session(connection)
 
     monkeypatch.setattr(_bulk.Bulk, "_apply", and_end)
-    shown = cli("deliver", "--from", "-", "--buffer-for", "1h", "--atomic", stdin=lines(*[sent(run, payload=1)] * 1500))
+    shown = cli("deliver", "--from", "-", "--buffer-for", "1h", "--atomic", stdin=lines(*numbered(run)))
     assert (shown.code, shown.out) == (8, "")
     assert "detail: whether the lines are applied is unknown\n" in shown.err
+    assert kept(connection) == []
+
+
+def test_the_connection_is_lost_before_the_rollback_of_all(
+    cli: Command, run: str, monkeypatch: pytest.MonkeyPatch, connection: psycopg.Connection[Any]
+) -> None:
+    apply = _bulk.Bulk._apply
+
+    def and_end(*args: Any) -> None:
+        apply(*args)
+        end_session(connection)
+
+    monkeypatch.setattr(_bulk.Bulk, "_apply", and_end)
+    shown = cli("deliver", "--from", "-", "--buffer-for", "1h", "--atomic", stdin=lines(*numbered(run), "{}"))
+    assert shown.code == 6
+    assert shown.out.startswith("no line is applied, since some were refused\n")
     assert kept(connection) == []
 
 
@@ -620,7 +639,7 @@ def test_a_reader_that_has_left_does_not_stop_the_work(
         assert process.stdout
         process.stdout.close()
         process.stdout = None
-        feed(process, *(sent(run, payload=n) for n in range(1500)))
+        feed(process, *numbered(run))
         assert outcome(process).code == 0
     assert len(kept(connection)) == 1500
 

@@ -110,21 +110,24 @@ def test_list_buffered(cli: Command, run: str, store: FlowSignalStore, connectio
     cli("deliver", run, "go", *until)
     cli("deliver", run, "early", *until)
     connection.execute(
-        "UPDATE flow_signal.flow_signal_buffered_signals SET buffered_until = '2001-01-01Z' WHERE position = 2"
+        "UPDATE flow_signal.flow_signal_buffered_signals SET buffered_until = '2001-01-01Z'"
+        " WHERE signal_name = 'go' AND delivery_id IS NULL"
     )
+    early, first, second = [signal.position for signal in store.list_buffered_signals()]
+    assert first < second
     heading, *rows = cli("list-buffered").out.splitlines()
     assert heading.split() == ["state", "buffered_until", "run_id", "signal_name", "position", "delivery_id"]
     assert [row.split() for row in rows] == [
-        ["buffered", "2999-01-01T00:00:00Z", run, "early", "1", "-"],
-        ["buffered", "2999-01-01T00:00:00Z", run, "go", "1", "first"],
-        ["dead", "2001-01-01T00:00:00Z", run, "go", "2", "-"],
+        ["buffered", "2999-01-01T00:00:00Z", run, "early", str(early), "-"],
+        ["buffered", "2999-01-01T00:00:00Z", run, "go", str(first), "first"],
+        ["dead", "2001-01-01T00:00:00Z", run, "go", str(second), "-"],
     ]
     listed = documents(cli("list-buffered", "--json"))
     assert [tuple(document) for document in listed] == [BUFFERED] * 3
     assert {**listed[1], "buffered_at": None} == {
         "run_id": run,
         "signal_name": "go",
-        "position": 1,
+        "position": first,
         "state": "buffered",
         "buffered_at": None,
         "buffered_until": "2999-01-01T00:00:00.000000+00:00",
@@ -132,20 +135,18 @@ def test_list_buffered(cli: Command, run: str, store: FlowSignalStore, connectio
         "payload_json": '{"n":  1}',
     }
     for options, positions in (
-        (["--state", "dead"], [2]),
-        (["--state", "buffered"], [1, 1]),
-        (["--signal", "go"], [1, 2]),
+        (["--state", "dead"], [second]),
+        (["--state", "buffered"], [early, first]),
+        (["--signal", "go"], [first, second]),
         (["--run", RUNS[0]], []),
-        (["--limit", "1"], [1]),
+        (["--limit", "1"], [early]),
     ):
         assert [document["position"] for document in documents(cli("list-buffered", "--json", *options))] == positions
     store.deliver_signals(
         [NewSignal(UUID(run), "go")] * 200, buffer_until=store.list_buffered_signals()[0].buffered_until
     )
-    assert [document["position"] for document in documents(cli("list-buffered", "--json", "--all"))] == [
-        1,
-        *range(1, 203),
-    ]
+    _, *go = [document["position"] for document in documents(cli("list-buffered", "--json", "--all"))]
+    assert (len(go), go) == (202, sorted(set(go)))
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +20,7 @@ import psycopg
 import pytest
 
 from flow_signal import FlowSignalStore, NewSignal, NewWaiter
-from tests_py.cli.commands import command_line
+from tests_py.cli.commands import command_line, read_until, started
 from tests_py.importer.origin import TABLE
 
 PATIENCE_SECONDS = 120
@@ -38,10 +40,14 @@ def rows(connection: psycopg.Connection[Any]) -> Callable[[], Rows]:
     store.register_waiters([NewWaiter(run, "paid", "payment"), NewWaiter(run, "open", "approval")], queue="q")
     store.register_waiter(run, "caf\xe9 \u20ac", "approval")
     store.deliver_signals([NewSignal(run, "payment", payload_json=ANSWER)])
+    store.deliver_signal(run, "early", payload_json=ANSWER, buffer_for=timedelta(days=1))
+    connection.execute("UPDATE flow_signal.flow_signal_buffered_signals SET position = 1")
     connection.execute(TABLE)
     connection.execute(f"INSERT INTO flow_signal_waiters VALUES ('{OTHER_RUN}', 'there', 'go')")
     query = """
-        SELECT step_key, signal_name, payload_json::text, due_at FROM flow_signal.flow_signal_waiters ORDER BY 1
+        SELECT step_key, signal_name, payload_json::text, due_at FROM flow_signal.flow_signal_waiters
+        UNION ALL SELECT NULL, signal_name, payload_json::text, NULL FROM flow_signal.flow_signal_buffered_signals
+        ORDER BY 1
     """
     return lambda: connection.execute(query).fetchall()
 
@@ -85,7 +91,6 @@ UNPRINTED: list[tuple[int, list[str]]] = [
     (READ, []),
     (READ, ["--help"]),
     (READ, ["--version"]),
-    (READ, ["--show-completion"]),
     (READ, ["get", "--help"]),
     (READ, ["version"]),
     (READ, ["version", "--json"]),
@@ -124,6 +129,11 @@ UNPRINTED: list[tuple[int, list[str]]] = [
     (3, ["deliver", RUN, "unknown"]),
     (4, ["deliver", RUN, "payment", "--json"]),
     (6, ["deliver", RUN, "payment", "{"]),
+    (CHANGED, ["deliver-step", RUN, "open", "--json"]),
+    (4, ["deliver-step", RUN, "paid"]),
+    (READ, ["withdraw", RUN, "early", "1"]),
+    (READ, ["withdraw", RUN, "early", "1", "--json"]),
+    (CHANGED, ["purge-buffered", "--before", "0s", "--json"]),
     (CHANGED, ["broadcast", "approval"]),
     (CHANGED, ["broadcast", "approval", "--json"]),
     (CHANGED, ["remove-run", RUN]),
@@ -155,8 +165,16 @@ def test_standard_output_fails(
         assert b"standard output: " + reason in ended.stderr
     if code == READ:
         assert rows() == before
-    if code == READ and {"remove", "claim"}.intersection(arguments):
+    if code == READ and {"remove", "claim", "withdraw"}.intersection(arguments):
         assert b"nothing was changed" in ended.stderr
+
+
+@pytest.mark.parametrize("kind", BROKEN_OUTPUTS)
+def test_what_the_shell_completes_cannot_be_printed(kind: str) -> None:
+    shell = {"_FLOW_SIGNAL_COMPLETE": "complete_bash", "COMP_WORDS": "flow-signal l", "COMP_CWORD": "1"}
+    ended = redirected(BROKEN_OUTPUTS[kind], env=shell)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(b"error: standard output: ")
 
 
 @pytest.mark.parametrize("command", [["claim", "q"], ["remove", RUN, "paid"], ["remove", RUN, "paid", "--json"]])
@@ -382,15 +400,19 @@ def test_the_folder_is_gone(database: str, tmp_path: Path) -> None:
     assert ended.returncode == 3
 
 
-@pytest.mark.parametrize("redirections", ["", ">&-", ">/dev/full", "<&-"])
-def test_a_server_starts_and_ends_with_any_stream(redirections: str, temporary_folder: Path) -> None:
-    """With no standard output its address cannot be told, so that it ends at once."""
-    program = ["timeout", "--signal=INT", "10", *command_line("serve")]
-    ended = subprocess.run(
-        ["sh", "-c", f'exec "$@" {redirections}', "sh", *program], capture_output=True, check=False, timeout=60
-    )
-    assert b"Traceback" not in ended.stderr
-    assert ended.returncode == (1 if ">" in redirections else 124)
+@pytest.mark.parametrize("redirections", [">&-", ">/dev/full"])
+def test_a_server_whose_address_cannot_be_told_ends(redirections: str, temporary_folder: Path) -> None:
+    ended = redirected(redirections, "serve")
+    assert ended.returncode == 1
+    assert b"standard output: " in ended.stderr
+
+
+def test_a_server_without_standard_input(temporary_folder: Path) -> None:
+    with started("serve", preexec_fn=lambda: os.close(0)) as process:
+        assert "runs until Ctrl-C" in read_until(process, "dsn")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
+        assert (process.returncode, err) == (0, "")
 
 
 def test_a_full_disk(database: str, connection: psycopg.Connection[Any], tmp_path: Path) -> None:

@@ -14,14 +14,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from queue import SimpleQueue
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
 from .._sync_store import FlowSignalStore
 from ..results import FlowSignalWaiter, SignalDeliveryResult, WaiterState
-from ._connection import later
 from ._output import document
 from ._problem import problem_of
 
@@ -77,21 +75,19 @@ def _perform(connection: Connection, call: str, **arguments: Any) -> dict[str, A
 def _register(
     connection: Connection, run_id: str, step_key: str, signal_name: str, expires_in: float | None = None, **more: Any
 ) -> FlowSignalWaiter:
-    expires_at = None if expires_in is None else later(connection, timedelta(seconds=expires_in))
-    return FlowSignalStore(connection).register_waiter(
-        UUID(run_id), step_key, signal_name, expires_at=expires_at, **more
-    )
+    within = None if expires_in is None else timedelta(seconds=expires_in)
+    return FlowSignalStore(connection).register_waiter(run_id, step_key, signal_name, expires_in=within, **more)
 
 
 def _deliver(
     connection: Connection, run_id: str, signal_name: str, buffer_for: float | None = None, **more: Any
 ) -> SignalDeliveryResult:
-    buffer_until = None if buffer_for is None else later(connection, timedelta(seconds=buffer_for))
-    return FlowSignalStore(connection).deliver_signal(UUID(run_id), signal_name, buffer_until=buffer_until, **more)
+    within = None if buffer_for is None else timedelta(seconds=buffer_for)
+    return FlowSignalStore(connection).deliver_signal(run_id, signal_name, buffer_for=within, **more)
 
 
 def _get(connection: Connection, run_id: str, step_key: str) -> FlowSignalWaiter | None:
-    return FlowSignalStore(connection).get_waiter(UUID(run_id), step_key)
+    return FlowSignalStore(connection).get_waiter(run_id, step_key)
 
 
 CALLS: dict[str, Callable[..., Result]] = {"register": _register, "deliver": _deliver, "get": _get}

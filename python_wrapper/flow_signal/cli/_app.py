@@ -6,7 +6,8 @@ import os
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
 import psycopg
 import typer
@@ -15,9 +16,10 @@ from typer.core import TyperGroup
 from .. import __version__
 from .._sync_store import FlowSignalStore
 from ..errors import WaiterExpiredError, WaiterNotFoundError
-from ..results import FlowSignalWaiter, SignalDeliveryStatus, WaiterState
+from ..results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
 from ._bulk import deliver_lines, register_lines
-from ._connection import TransactionPerCall, later, transaction
+from ._claims import claim, claim_is_over, extend
+from ._connection import TransactionPerCall, transaction
 from ._exit_code import ExitCode
 from ._import import import_floworchestrator
 from ._install import migrate as run_migrate
@@ -25,6 +27,7 @@ from ._install import print_sql
 from ._list import list_buffered, list_waiters
 from ._options import (
     Atomic,
+    DeliveryId,
     Dsn,
     From,
     Json,
@@ -44,10 +47,10 @@ from ._options import (
     refuse_with_from,
     refuse_without_from,
 )
-from ._output import Output, document, headline, if_somebody_reads
+from ._output import Output, headline, if_somebody_reads
 from ._problem import Problem, telling
 from ._stream import write
-from ._upkeep import broadcast, health, purge, remove_run, stats
+from ._upkeep import broadcast, health, purge, purge_buffered, remove_run, stats, withdraw
 
 # What makes libpq connect elsewhere than to its built-in default.
 SERVER_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT")
@@ -172,7 +175,8 @@ def register(
             run_id,
             step_key,
             signal_name,
-            expires_at=later(connection, expires_in) if expires_in is not None else expires_at,
+            expires_at=expires_at,
+            expires_in=expires_in,
             wake_channel=wake_channel,
             queue=queue,
         )
@@ -186,14 +190,7 @@ def deliver(
     signal: OptionalSignal = None,
     payload: Payload = None,
     payload_file: PayloadFile = None,
-    delivery_id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID",
-            help="Makes it safe to repeat the command: the same id and payload reach no second waiter.",
-            show_default=False,
-        ),
-    ] = None,
+    delivery_id: DeliveryId = None,
     buffer_until: Annotated[
         datetime | None,
         typer.Option(
@@ -226,8 +223,9 @@ def deliver(
     one_of("--buffer-until", buffer_until, "--buffer-for", buffer_for)
     if file is not None:
         refuse_with_from(RUN=run, SIGNAL=signal, PAYLOAD=payload, payload_file=payload_file, delivery_id=delivery_id)
-        until = buffer_for if buffer_for is not None else buffer_until
-        deliver_lines(file, buffer_until=until, atomic=atomic, dsn=dsn, output=Output(as_json))
+        deliver_lines(
+            file, buffer_until=buffer_until, buffer_for=buffer_for, atomic=atomic, dsn=dsn, output=Output(as_json)
+        )
         return
     refuse_without_from(atomic)
     run_id, signal_name = needed("RUN", run), needed("SIGNAL", signal)
@@ -238,8 +236,32 @@ def deliver(
             signal_name,
             payload_json=payload_json,
             delivery_id=delivery_id,
-            buffer_until=later(connection, buffer_for) if buffer_for is not None else buffer_until,
+            buffer_until=buffer_until,
+            buffer_for=buffer_for,
         )
+    _end_with_verdict(result, as_json)
+
+
+@app.command()
+def deliver_step(
+    run: Run,
+    step: Step,
+    payload: Payload = None,
+    payload_file: PayloadFile = None,
+    delivery_id: DeliveryId = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Send to exactly this step the signal that it waits for, though other steps may wait for the same name."""
+    payload_json = payload_text(payload, payload_file)
+    with transaction(dsn) as connection:
+        result = FlowSignalStore(connection).deliver_to_step(
+            run, step, payload_json=payload_json, delivery_id=delivery_id
+        )
+    _end_with_verdict(result, as_json)
+
+
+def _end_with_verdict(result: SignalDeliveryResult, as_json: bool) -> NoReturn:
     code = {
         SignalDeliveryStatus.DELIVERED: ExitCode.OK,
         SignalDeliveryStatus.BUFFERED: ExitCode.OK,
@@ -261,10 +283,25 @@ def get(run: Run, step: Step, dsn: Dsn = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def remove(run: Run, step: Step, dsn: Dsn = None, as_json: Json = False) -> None:
+def remove(
+    run: Run,
+    step: Step,
+    claim_id: Annotated[
+        UUID | None,
+        typer.Option(
+            metavar="ID",
+            help="Only if this claim still has the waiter: a worker that is too late then removes nothing.",
+            show_default=False,
+        ),
+    ] = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
     """Forget the waiter of a step, and show what it was."""
     with transaction(dsn) as connection:
-        waiter = FlowSignalStore(connection).remove_waiter(run, step)
+        waiter = FlowSignalStore(connection).remove_waiter(run, step, claim_id=claim_id)
+        if waiter is None and claim_id is not None:
+            raise claim_is_over(run, step, claim_id)
         _show_found(waiter, run, step, as_json)  # before the commit: a payload that was not printed stays
         if_somebody_reads()
 
@@ -308,47 +345,8 @@ def wait(
         raise typer.Exit(ExitCode.EXPIRED)
 
 
-@app.command()
-def claim(
-    queue: Annotated[
-        str, typer.Argument(metavar="QUEUE", help="The queue that steps were registered with.", show_default=False)
-    ],
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="The most to take, 1 to 10000; 100 if not given.", show_default=False),
-    ] = None,
-    lease: Annotated[
-        timedelta | None,
-        typer.Option(
-            parser=duration,
-            metavar="DURATION",
-            help="For how long nobody else gets them, up to 1d; 1m if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
-    """Take waits of a queue that are over, delivered or expired, oldest due first.
-
-    remove acknowledges one; what is not removed is handed out again after the lease. It is no error if there is none.
-    """
-    output = Output(as_json)
-    with transaction(dsn) as connection:
-        waiters = FlowSignalStore(connection).claim_waiters(queue, limit=limit, lease=lease)
-        # before the commit: what was not printed can be claimed at once
-        if as_json:
-            output.json({"waiters": [document(waiter) for waiter in waiters]})
-        else:
-            for position, waiter in enumerate(waiters):
-                if position:
-                    output.terminal.say()
-                output.result(waiter)
-            if not waiters:
-                output.terminal.say("no wait in this queue is over, or others have them")
-        if_somebody_reads()
-
-
+app.command()(claim)
+app.command()(extend)
 app.command()(broadcast)
 app.command("list")(list_waiters)
 app.command()(list_buffered)
@@ -356,6 +354,8 @@ app.command()(stats)
 app.command()(health)
 app.command()(remove_run)
 app.command()(purge)
+app.command()(withdraw)
+app.command()(purge_buffered)
 app.command()(import_floworchestrator)
 
 

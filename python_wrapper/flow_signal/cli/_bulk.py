@@ -8,7 +8,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -20,7 +20,7 @@ import typer
 from .._sync_store import FlowSignalStore
 from ..inputs import NewSignal, NewWaiter
 from ..results import FlowSignalWaiter, SignalDeliveryResult
-from ._connection import later, transaction
+from ._connection import transaction
 from ._exit_code import ExitCode
 from ._lines import Line, Row, read_lines, read_signal, read_waiter
 from ._options import opened, reason
@@ -62,13 +62,19 @@ def register_lines(
 
 
 def deliver_lines(
-    path: Path, *, buffer_until: datetime | timedelta | None, atomic: bool, dsn: str | None, output: Output
+    path: Path,
+    *,
+    buffer_until: datetime | None,
+    buffer_for: timedelta | None,
+    atomic: bool,
+    dsn: str | None,
+    output: Output,
 ) -> None:
     """Deliver a signal for each line."""
 
     def send(rows: list[NewSignal]) -> list[SignalDeliveryResult]:
         if len(rows) > 1:
-            return store.deliver_signals(rows, buffer_until=until)
+            return store.deliver_signals(rows, buffer_until=buffer_until, buffer_for=buffer_for)
         [row] = rows
         return [
             store.deliver_signal(
@@ -76,14 +82,13 @@ def deliver_lines(
                 row.signal_name,
                 payload_json=row.payload_json,
                 delivery_id=row.delivery_id,
-                buffer_until=until,
+                buffer_until=buffer_until,
+                buffer_for=buffer_for,
             )
         ]
 
     with _opened(path) as file, transaction(dsn) as connection:
         store = FlowSignalStore(connection)
-        with connection.transaction():
-            until = later(connection, buffer_until) if isinstance(buffer_until, timedelta) else buffer_until
         Bulk(connection, send, atomic, output).apply(file, read_signal)
 
 
@@ -138,7 +143,8 @@ class Bulk(Generic[Row, Result]):
 
     def _apply_all_or_none(self, file: BinaryIO, read: Callable[[str], Row], documents: IO[str]) -> None:
         """Send all lines in one transaction; what became of them goes to documents: its commit may fail."""
-        with self._connection.transaction() as whole:
+        # On a broken connection psycopg lets the Rollback through.
+        with suppress(psycopg.Rollback), self._connection.transaction() as whole:
             self._apply(file, read, documents)
             if self._refused:
                 self._verdicts.clear()
@@ -204,7 +210,7 @@ class Bulk(Generic[Row, Result]):
         if self._output.as_json:
             write(json.dumps(counts) + "\n", sys.stderr)
             return
-        from ._terminal import BAD, GOOD, LABEL_WIDTH, NOTABLE
+        from ._terminal import BAD, GOOD, NOTABLE
 
         terminal = self._output.terminal
         if not self._refused:
@@ -213,8 +219,7 @@ class Bulk(Generic[Row, Result]):
             terminal.say(("no line is applied, since some were refused", BAD))
         else:
             terminal.say(("some lines were refused, the others are applied", NOTABLE))
-        for name, count in counts.items():
-            terminal.value(name, count, width=max(LABEL_WIDTH, *(len(name) + 2 for name in counts)))
+        terminal.values(counts)
 
 
 def _verdict(result: FlowSignalWaiter | SignalDeliveryResult) -> str:

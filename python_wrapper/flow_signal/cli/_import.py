@@ -104,5 +104,4 @@ def _summarize(outcomes: dict[str, int], dry_run: bool, output: Output) -> None:
         output.terminal.say(("some waiters could not be taken over", NOTABLE))
     else:
         output.terminal.say(("all waiters are here", GOOD))
-    for outcome, count in outcomes.items():
-        output.terminal.value(outcome, count)
+    output.terminal.values(outcomes)

@@ -147,6 +147,14 @@ PayloadFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Read the payload from a file.", show_default=False),
 ]
+DeliveryId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Makes it safe to repeat the command: the same id and payload reach no second waiter.",
+        show_default=False,
+    ),
+]
 From = Annotated[
     Path | None,
     typer.Option(

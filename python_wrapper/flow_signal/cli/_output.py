@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..results import FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
+from ..results import BufferedSignal, FlowSignalWaiter, SignalDeliveryResult, SignalDeliveryStatus, WaiterState
 from ._exit_code import ExitCode
 from ._problem import Problem
 from ._stream import visible, write
@@ -47,7 +47,7 @@ class Output:
         """Print a JSON document on one line; return whether the reader was still there."""
         return write(json.dumps(document) + "\n", sys.stdout)
 
-    def result(self, result: FlowSignalWaiter | SignalDeliveryResult) -> None:
+    def result(self, result: FlowSignalWaiter | SignalDeliveryResult | BufferedSignal) -> None:
         """Print what a call returned."""
         values = document(result)
         if self.as_json:
@@ -57,8 +57,7 @@ class Output:
 
         terminal = self.terminal
         terminal.say((headline(result), GOOD if is_good(result) else NOTABLE))
-        for name, value in values.items():
-            terminal.value(name, value)
+        terminal.values(values)
 
     def problem(self, problem: Problem) -> None:
         """Print to standard error why the command, or one line of its input, failed."""
@@ -101,15 +100,19 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, (bool, int, float, tuple)) else str(value)
 
 
-def is_good(result: FlowSignalWaiter | SignalDeliveryResult) -> bool:
+def is_good(result: FlowSignalWaiter | SignalDeliveryResult | BufferedSignal) -> bool:
     """Whether the signal has come or still can, or has reached someone or still can."""
+    if isinstance(result, BufferedSignal):
+        return True
     if isinstance(result, FlowSignalWaiter):
         return result.state is not WaiterState.EXPIRED
     return result.status in (SignalDeliveryStatus.DELIVERED, SignalDeliveryStatus.BUFFERED)
 
 
-def headline(result: FlowSignalWaiter | SignalDeliveryResult) -> str:
+def headline(result: FlowSignalWaiter | SignalDeliveryResult | BufferedSignal) -> str:
     """Return a sentence for what a call returned."""
+    if isinstance(result, BufferedSignal):
+        return f'withdrawn: no waiter gets this signal "{result.signal_name}"'
     if isinstance(result, FlowSignalWaiter):
         return {
             WaiterState.WAITING: f'waiting for signal "{result.signal_name}"',
@@ -121,6 +124,6 @@ def headline(result: FlowSignalWaiter | SignalDeliveryResult) -> str:
         SignalDeliveryStatus.BUFFERED: "buffered: nobody waits now, the next waiter gets it",
         SignalDeliveryStatus.ALREADY_DELIVERED: f'already delivered: step "{result.step_key}" has a payload',
         SignalDeliveryStatus.EXPIRED: f'expired: step "{result.step_key}" is past its deadline',
-        SignalDeliveryStatus.NOT_FOUND: "not found: the run has no waiter of this signal",
+        SignalDeliveryStatus.NOT_FOUND: "not found: the run has no such waiter",
     }[result.status]
     return f"{sentence} (by this delivery id, before)" if result.replayed else sentence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TextIO
 
@@ -45,6 +45,11 @@ class Terminal(Console):
         shown = (visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts)
         self.print(Text.assemble(*shown), soft_wrap=True)
 
+    def values(self, values: Mapping[str, object]) -> None:
+        """Print names and values, a line each, the values in one column."""
+        for name, value in values.items():
+            self.value(name, value, width=max(LABEL_WIDTH, *(len(name) + len(GAP) for name in values)))
+
     def value(self, name: str, value: object, *, width: int = LABEL_WIDTH) -> None:
         """Print a name, padded to this width, and its value."""
         text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -65,8 +70,7 @@ class Terminal(Console):
             for number, row in enumerate(cells):
                 if number or not heading:
                     self.say()
-                for name, value in zip(names, row, strict=True):
-                    self.value(name, value, width=max(map(len, names)) + len(GAP))
+                self.values(dict(zip(names, row, strict=True)))
             return
         if heading:
             self.say((_line(names, widths), FAINT))

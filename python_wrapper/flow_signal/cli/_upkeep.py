@@ -1,11 +1,11 @@
-"""What concerns more than one step of a run: `broadcast`, `remove-run`, `stats`, `health` and `purge`."""
+"""What concerns more than one step: `broadcast`, `remove-run`, `stats`, `health`, `withdraw` and the purges."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import psycopg
@@ -26,9 +26,28 @@ from ._options import (
     age_or_instant,
     payload_text,
 )
-from ._output import Output, document
-from ._problem import problem_of, telling
+from ._output import Output, document, if_somebody_reads
+from ._problem import Problem, problem_of, telling
 from ._progress import progress
+
+Before = Annotated[
+    Any,
+    typer.Option(
+        parser=age_or_instant,
+        metavar="AGE|ISO",
+        help="Those longer ago than this, by the clock of the database (30d, 12h), or before an instant.",
+        show_default=False,
+    ),
+]
+PurgeLimit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="The most to delete in a call, 1 to 100000; 10000 if not given.", show_default=False
+    ),
+]
+PurgeAll = Annotated[
+    bool, typer.Option("--all", help="Call until none is left, each time in a transaction of its own.")
+]
 
 
 def broadcast(
@@ -64,12 +83,7 @@ def remove_run(run: Run, dsn: Dsn = None, as_json: Json = False) -> None:
     """Forget all waiters and buffered signals of a run, and tell how many waiters those were."""
     with transaction(dsn) as connection:
         removed = FlowSignalStore(connection).remove_run(run)
-    output = Output(as_json)
-    with telling(lambda: f"{removed} waiters are removed"):
-        if as_json:
-            output.json({"removed": removed})
-        else:
-            output.terminal.value("removed", removed)
+    _show_count("removed", removed, Output(as_json))
 
 
 def stats(dsn: Dsn = None, as_json: JsonLines = False) -> None:
@@ -101,49 +115,74 @@ def health(dsn: Dsn = None, as_json: Json = False) -> None:
         if not health.problems:
             terminal.say(("all is well", GOOD))
         del values["problems"]
-        for name, value in values.items():
-            terminal.value(name, value, width=max(map(len, values)) + 2)
+        terminal.values(values)
     if health.problems:
         raise typer.Exit(ExitCode.UNWELL)
 
 
 def purge(
-    before: Annotated[
-        Any,
-        typer.Option(
-            parser=age_or_instant,
-            metavar="AGE|ISO",
-            help="Those settled longer ago than this, by the clock of the database (30d, 12h), or before an instant.",
-            show_default=False,
-        ),
-    ],
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="The most to delete in a call, 1 to 100000; 10000 if not given.", show_default=False
-        ),
-    ] = None,
-    purge_all: Annotated[
-        bool, typer.Option("--all", help="Call until none is left, each time in a transaction of its own.")
-    ] = False,
+    before: Before,
+    limit: PurgeLimit = None,
+    purge_all: PurgeAll = False,
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
     """Delete waiters that were settled and buffered signals that were dead before an instant; never a live waiter."""
-    output = Output(as_json)
+    _purge(lambda store, instant: store.purge(instant, limit=limit), before, purge_all, dsn, Output(as_json))
+
+
+def purge_buffered(
+    before: Before,
+    limit: PurgeLimit = None,
+    purge_all: PurgeAll = False,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Delete buffered signals that are kept since before an instant, also those that a waiter could still take."""
+    _purge(lambda store, instant: store.purge_buffered(instant, limit=limit), before, purge_all, dsn, Output(as_json))
+
+
+def _purge(
+    call: Callable[[FlowSignalStore, datetime], int],
+    before: timedelta | datetime,
+    purge_all: bool,
+    dsn: str | None,
+    output: Output,
+) -> None:
     deleted = 0
     with transaction(dsn) as connection:
         pool = TransactionPerCall(connection)
-        with pool.connection():
-            settled_before = later(connection, -before) if isinstance(before, timedelta) else before
+        with pool.connection():  # once, so that --all has an end
+            instant = later(connection, -before) if isinstance(before, timedelta) else before
         with telling(lambda: f"at least {deleted} are deleted"), progress("deleted", output) as show:
-            while count := FlowSignalStore(pool).purge(settled_before, limit=limit):
+            while count := call(FlowSignalStore(pool), instant):
                 deleted += count
                 show(0, deleted)
                 if not purge_all:
                     break
-    with telling(lambda: f"{deleted} are deleted"):
-        if as_json:
-            output.json({"deleted": deleted})
+    _show_count("deleted", deleted, output)
+
+
+def withdraw(
+    run: Run,
+    signal: Signal,
+    position: Annotated[int, typer.Argument(metavar="POSITION", help="The signal's place, which list-buffered shows.")],
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Take a buffered signal back, and show it; its delivery id is forgotten."""
+    with transaction(dsn) as connection:
+        withdrawn = FlowSignalStore(connection).withdraw_signal(run, signal, position)
+        if withdrawn is None:
+            message = f'signal "{signal}" of run {run} has no buffered signal at position {position}'
+            raise Problem(code=ExitCode.NOT_FOUND, message=message)
+        Output(as_json).result(withdrawn)  # before the commit: a payload that was not printed stays
+        if_somebody_reads()
+
+
+def _show_count(name: str, count: int, output: Output) -> None:
+    with telling(lambda: f"{name}: {count}"):
+        if output.as_json:
+            output.json({name: count})
         else:
-            output.terminal.value("deleted", deleted)
+            output.terminal.value(name, count)
