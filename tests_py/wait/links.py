@@ -18,8 +18,9 @@ class Link:
         self._path = f"{parameters['host']}/.s.PGSQL.{parameters['port']}"
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        self._pumps: list[threading.Thread] = []
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
         self.conninfo = make_conninfo(
             database, host="127.0.0.1", port=self._listener.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
@@ -35,12 +36,17 @@ class Link:
         self.cut_before = 2**31 if for_good else self.connections
 
     def close(self) -> None:
-        for end in [self._listener, *self._ends]:
+        self._close([self._listener])
+        self._acceptor.join()  # a connection that it has just accepted is among the ends then
+        self._close(self._ends)
+        for thread in self._pumps:
+            thread.join()
+
+    def _close(self, ends: list[socket.socket]) -> None:
+        for end in ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        for thread in self._threads:
-            thread.join()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -57,7 +63,7 @@ class Link:
                 self.connections += 1
                 for source, target in ((client, server), (server, client)):
                     thread = threading.Thread(target=self._pump, args=(source, target, number), daemon=True)
-                    self._threads.append(thread)
+                    self._pumps.append(thread)
                     thread.start()
 
     def _pump(self, source: socket.socket, target: socket.socket, number: int) -> None:
