@@ -10,13 +10,18 @@ AS $function$
 BEGIN
     RAISE EXCEPTION USING
         ERRCODE = 'WS002',
-        MESSAGE = format('delivery id "%s" was used with another payload',
-            flow_signal.excerpt(p_delivery_id)),
+        MESSAGE = CASE WHEN p_delivery_id IS NULL THEN 'token'
+            ELSE format('delivery id "%s"', flow_signal.excerpt(p_delivery_id))
+        END || ' was used with another payload',
         DETAIL = format('signal "%s" of run %s is recorded under it as %s',
             flow_signal.excerpt(p_signal_name), p_run_id, p_status),
-        HINT = 'repeat the payload byte for byte, or send a new signal under a new id';
+        HINT = CASE WHEN p_delivery_id IS NULL
+            THEN 'repeat the payload byte for byte to get the first answer'
+            ELSE 'repeat the payload byte for byte, or send a new signal under a new id'
+        END;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.refuse_reuse(uuid, text, text, text) FROM public;
 COMMENT ON FUNCTION flow_signal.refuse_reuse(uuid, text, text, text) IS
-'Refuses a delivery id that was used with another payload, in the one wording for it.';
+'Refuses a delivery id, or a token (p_delivery_id is NULL), that was used with another '
+'payload, in the one wording for it.';

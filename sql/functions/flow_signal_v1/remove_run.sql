@@ -51,6 +51,7 @@ BEGIN
             END IF;
             DELETE FROM flow_signal.flow_signal_buffered_signals AS b WHERE b.run_id = p_run_id;
             DELETE FROM flow_signal.flow_signal_receipts AS r WHERE r.run_id = p_run_id;
+            DELETE FROM flow_signal.flow_signal_tokens AS t WHERE t.run_id = p_run_id;
             DELETE FROM flow_signal.flow_signal_locks AS l WHERE l.run_id = p_run_id;
             RETURN v_removed;
         EXCEPTION
@@ -63,6 +64,6 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_run(uuid) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.remove_run(uuid) TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.remove_run(uuid) IS
-'Forgets all of a run that is over: waiters, buffered signals, receipts and lock rows. Returns '
-'how many waiters it deleted. A registration or a buffered signal of another transaction that '
-'is not committed yet stays.';
+'Forgets all of a run that is over: waiters, buffered signals, receipts, tokens and lock rows. '
+'Returns how many waiters it deleted. A registration or a buffered signal of another '
+'transaction that is not committed yet stays.';
