@@ -8,17 +8,21 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    IF p_delivery_id IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'WS002',
+            MESSAGE = 'token was used with another payload',
+            DETAIL = format('signal "%s" of run %s is recorded under it as %s',
+                flow_signal.excerpt(p_signal_name), p_run_id, p_status),
+            HINT = 'repeat the payload byte for byte to get the first answer';
+    END IF;
     RAISE EXCEPTION USING
         ERRCODE = 'WS002',
-        MESSAGE = CASE WHEN p_delivery_id IS NULL THEN 'token'
-            ELSE format('delivery id "%s"', flow_signal.excerpt(p_delivery_id))
-        END || ' was used with another payload',
+        MESSAGE = format('delivery id "%s" was used with another payload',
+            flow_signal.excerpt(p_delivery_id)),
         DETAIL = format('signal "%s" of run %s is recorded under it as %s',
             flow_signal.excerpt(p_signal_name), p_run_id, p_status),
-        HINT = CASE WHEN p_delivery_id IS NULL
-            THEN 'repeat the payload byte for byte to get the first answer'
-            ELSE 'repeat the payload byte for byte, or send a new signal under a new id'
-        END;
+        HINT = 'repeat the payload byte for byte, or send a new signal under a new id';
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.refuse_reuse(uuid, text, text, text) FROM public;

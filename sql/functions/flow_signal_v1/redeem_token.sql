@@ -33,7 +33,10 @@ BEGIN
     INTO v_token
     FROM flow_signal.flow_signal_tokens AS t
     WHERE t.run_id = v_key.run_id AND t.token_hash = v_key.token_hash;
-    IF v_token.delivered_at IS NULL THEN
+    v_now := clock_timestamp();
+    -- An unusable token locks nothing: it leaves nothing to flush, so all take the same time. For
+    -- a text that is not a token, too, the waiter is looked up, by a key that is NULL.
+    IF v_token.delivered_at IS NULL AND (v_token.expires_at <= v_now) IS NOT TRUE THEN
         -- Waits for a transaction that is changing the waiter. A step that was removed, or moved
         -- to another signal, and registered anew has another registration.
         SELECT w.*
@@ -43,14 +46,20 @@ BEGIN
             AND w.step_key = v_token.step_key
             AND coalesce(w.moved_at, w.created_at) = v_token.registered_at
         FOR NO KEY UPDATE;
-        -- Once more, since it may have been redeemed or revoked meanwhile; locked, so that no
-        -- purge deletes it from now on. For a text that is not a token as well: so all unusable
-        -- ones take the same time.
-        SELECT t.*
-        INTO v_token
-        FROM flow_signal.flow_signal_tokens AS t
-        WHERE t.run_id = v_key.run_id AND t.token_hash = v_key.token_hash
-        FOR UPDATE;
+        -- The token once more, since it may have been redeemed or revoked meanwhile. One that can
+        -- be redeemed is locked, so that no purge deletes it from now on.
+        IF FOUND THEN
+            SELECT t.*
+            INTO v_token
+            FROM flow_signal.flow_signal_tokens AS t
+            WHERE t.run_id = v_key.run_id AND t.token_hash = v_key.token_hash
+            FOR UPDATE;
+        ELSE
+            SELECT t.*
+            INTO v_token
+            FROM flow_signal.flow_signal_tokens AS t
+            WHERE t.run_id = v_key.run_id AND t.token_hash = v_key.token_hash;
+        END IF;
         v_now := clock_timestamp();
     END IF;
 
