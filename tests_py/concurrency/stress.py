@@ -188,7 +188,7 @@ class Worker:
         self.books.add(books)
 
     def engine_step(self) -> None:
-        """An engine's transaction: remove the own step of a run, which may have a payload, and register the next one."""
+        """An engine's transaction: remove the own step of a run, delivered or not, and register the next one."""
         books = Books()
         values = self.registration() | {"step": uuid4().hex}
         own = self.own_steps.get(values["run"])

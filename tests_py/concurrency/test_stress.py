@@ -70,7 +70,7 @@ def test_transactions(stage: Stage) -> None:
 
 
 def test_engines_and_senders(stage: Stage) -> None:
-    """Engines remove their step and register the next one in a transaction: nobody deadlocks, no id is delivered twice."""
+    """Engines remove a step and register the next one in a transaction: no deadlock, and no id delivered twice."""
     report = stress(
         stage.conninfo,
         runs=3,
