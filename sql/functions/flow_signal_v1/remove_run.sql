@@ -1,5 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 0A000
--- locks: the run's waiters, then its lock rows, each in the order that sql/README.md says
+-- locks: the run's waiters, its tokens, then its lock rows, each in the order that sql/README.md says
 CREATE OR REPLACE FUNCTION flow_signal_v1.remove_run(p_run_id uuid)
 RETURNS bigint
 LANGUAGE plpgsql
@@ -32,6 +32,7 @@ BEGIN
             DELETE FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id AND w.step_key = ANY(v_step_keys);
             GET DIAGNOSTICS v_removed = ROW_COUNT;
+            DELETE FROM flow_signal.flow_signal_tokens AS t WHERE t.run_id = p_run_id;
             PERFORM
             FROM flow_signal.flow_signal_locks AS l
             WHERE l.run_id = p_run_id
@@ -51,7 +52,6 @@ BEGIN
             END IF;
             DELETE FROM flow_signal.flow_signal_buffered_signals AS b WHERE b.run_id = p_run_id;
             DELETE FROM flow_signal.flow_signal_receipts AS r WHERE r.run_id = p_run_id;
-            DELETE FROM flow_signal.flow_signal_tokens AS t WHERE t.run_id = p_run_id;
             DELETE FROM flow_signal.flow_signal_locks AS l WHERE l.run_id = p_run_id;
             RETURN v_removed;
         EXCEPTION
