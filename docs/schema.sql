@@ -141,8 +141,7 @@ CREATE TABLE flow_signal.flow_signal_waiters (
     status text NOT NULL COLLATE pg_catalog."C",
     claim_id uuid,
     attempt integer
-)
-WITH (fillfactor='70');
+);
 
 ALTER TABLE flow_signal.flow_signal_waiters OWNER TO flow_signal_owner;
 
