@@ -32,6 +32,7 @@ from .results import (
     BufferedSignal,
     BufferedSignalState,
     ClaimedWaiter,
+    FlowSignalToken,
     FlowSignalWaiter,
     Health,
     ImportedWaiter,
@@ -39,6 +40,7 @@ from .results import (
     SignalDeliveryResult,
     SignalDeliveryStatus,
     SignalStats,
+    TokenState,
     WaiterState,
 )
 
@@ -77,6 +79,16 @@ def delivery_call(function: str, /, **arguments: Any) -> Call[SignalDeliveryResu
 def buffered_signal_call(function: str, /, **arguments: Any) -> Call[BufferedSignal]:
     """A call that returns rows of type flow_signal_v1.buffered_signal."""
     return _call(function, arguments, _names(BufferedSignal), kwargs_row(_buffered_signal))
+
+
+def token_call(function: str, /, **arguments: Any) -> Call[FlowSignalToken]:
+    """A call that returns rows of type flow_signal_v1.token."""
+    return _call(function, arguments, _names(FlowSignalToken), kwargs_row(_token))
+
+
+def issue_call(function: str, /, **arguments: Any) -> Call[str | None]:
+    """A call that returns a token, or NULL."""
+    return _call(function, arguments, [function], scalar_row)
 
 
 def text_call(function: str, /, **arguments: Any) -> Call[str]:
@@ -191,6 +203,10 @@ def _delivery(*, status: str, **columns: Any) -> SignalDeliveryResult:
 
 def _buffered_signal(*, state: str, **columns: Any) -> BufferedSignal:
     return BufferedSignal(state=BufferedSignalState(state), **columns)
+
+
+def _token(*, state: str, **columns: Any) -> FlowSignalToken:
+    return FlowSignalToken(state=TokenState(state), **columns)
 
 
 def _health(*, problems: list[str], **columns: Any) -> Health:

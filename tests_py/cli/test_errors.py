@@ -148,6 +148,8 @@ def test_no_connection_by_the_environment(
         ["deliver", "{run}", "go"],
         ["deliver", "--from", "-"],
         ["broadcast", "go"],
+        ["token", "{run}", "ask"],
+        ["redeem", "fst_"],
         ["claim", "q"],
         ["list"],
         ["list-buffered"],
@@ -267,6 +269,8 @@ def test_every_command_is_in_the_help(bare: Command) -> None:
     commands |= {
         "deliver-step",
         "extend",
+        "token",
+        "redeem",
         "withdraw",
         "purge-buffered",
         "list-buffered",
