@@ -206,7 +206,7 @@ def _json_text(name: str, value: object) -> str:
         use = "; pass a JSON value as payload" if isinstance(value, (dict, list, tuple, int, float)) else ""
         raise wrong_type(name, value, "JSON text as str or bytes", use)
     try:
-        return value.decode()
+        return _encodable(name, value.decode())
     except UnicodeDecodeError as error:
         place = error.start
     # Not from the error of the decoder, which holds the payload.
@@ -214,6 +214,8 @@ def _json_text(name: str, value: object) -> str:
 
 
 def _encodable(name: str, value: str) -> str:
+    if "\0" in value:
+        raise DataError(f"{name} has a NUL character, which no text of PostgreSQL holds")
     try:
         if not value.isascii():
             value.encode()
