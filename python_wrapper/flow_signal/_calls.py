@@ -194,12 +194,12 @@ def _call(function: str, arguments: dict[str, Any], rows: _Rows[T]) -> Call[T]:
             arguments[name] = check(name, value)
         elif isinstance(value, timedelta):
             spans.append(name)
-    query = _query(function, rows.columns, tuple(arguments), tuple(spans))
+    query = _query(function, rows, tuple(arguments), tuple(spans))
     return Call(query=query, arguments=arguments, row_factory=rows)
 
 
 @lru_cache(1000)
-def _query(function: str, columns: tuple[str, ...], names: tuple[str, ...], spans: tuple[str, ...]) -> str:
+def _query(function: str, rows: _Rows[Any], names: tuple[str, ...], spans: tuple[str, ...]) -> str:
     """The call with these arguments, of which `spans` are instants as a time from now."""
     inputs = []
     for name in names:
@@ -209,7 +209,7 @@ def _query(function: str, columns: tuple[str, ...], names: tuple[str, ...], span
             inputs[-1] = _EXPIRES_AT_OR_IN
         else:
             inputs.append(f"p_{name} => %({name})s")
-    return f"SELECT {', '.join(columns)} FROM flow_signal_v1.{function}({', '.join(inputs)})"
+    return f"SELECT {', '.join(rows.columns)} FROM flow_signal_v1.{function}({', '.join(inputs)})"
 
 
 _EXPIRES_AT_OR_IN = """p_expires_at => ARRAY(
@@ -275,7 +275,7 @@ class _InstantLoader(Loader):
     _EPOCH = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
     def load(self, data: Buffer) -> datetime:
-        return self._EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True))
+        return self._EPOCH + timedelta(0, 0, int.from_bytes(data, "big", signed=True))  # microseconds
 
 
 ADAPTERS = AdaptersMap(psycopg.adapters)
