@@ -67,6 +67,17 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> None:
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}"
 
 
+def test_the_events_of_the_log_are_those_of_the_sources() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "python_wrapper/flow_signal").glob("*.py"))
+    written = re.findall(r'logger\.(\w+)\(\s*"(.*?)"', sources)
+    page = (ROOT / "docs/guides/observing.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| ([A-Z]+) \| `(.*?)` \|", page, re.M)
+    assert sorted(told) == sorted(
+        (level.upper(), text.replace("%d", "<n>").replace("%s", "<error>")) for level, text in written
+    )
+    assert sources.count("logger.") == len(written)
+
+
 def test_every_page_is_in_the_list() -> None:
     listed = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/guides/README.md").read_text(encoding="utf-8"))
     assert sorted(listed) == [page.name for page in PAGES if page.name != "README.md"]
