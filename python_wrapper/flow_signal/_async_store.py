@@ -529,9 +529,9 @@ class AsyncFlowSignalStore:
 
 async def fetch(connection: AsyncConnection[Any], call: Call[T]) -> list[T]:
     """Make one call on a connection and return its rows."""
-    async with _cursor(connection, call.row_factory) as cursor:
-        await cursor.execute(call.query, call.arguments, binary=True)
-        return await cursor.fetchall()
+    cursor = _cursor(connection, call.row_factory)
+    await cursor.execute(call.query, call.arguments, binary=True)
+    return await cursor.fetchall()
 
 
 async def fetch_and_commit(connection: AsyncConnection[Any], call: Call[T]) -> list[T]:
@@ -541,8 +541,7 @@ async def fetch_and_commit(connection: AsyncConnection[Any], call: Call[T]) -> l
 
 
 async def _execute(connection: AsyncConnection[Any], command: Composed) -> None:
-    async with _cursor(connection, tuple_row) as cursor:
-        await cursor.execute(command)
+    await _cursor(connection, tuple_row).execute(command)
 
 
 def _refuse_transaction(connection: AsyncConnection[Any]) -> None:

@@ -529,9 +529,9 @@ class FlowSignalStore:
 
 def fetch(connection: Connection[Any], call: Call[T]) -> list[T]:
     """Make one call on a connection and return its rows."""
-    with _cursor(connection, call.row_factory) as cursor:
-        cursor.execute(call.query, call.arguments, binary=True)
-        return cursor.fetchall()
+    cursor = _cursor(connection, call.row_factory)
+    cursor.execute(call.query, call.arguments, binary=True)
+    return cursor.fetchall()
 
 
 def fetch_and_commit(connection: Connection[Any], call: Call[T]) -> list[T]:
@@ -541,8 +541,7 @@ def fetch_and_commit(connection: Connection[Any], call: Call[T]) -> list[T]:
 
 
 def _execute(connection: Connection[Any], command: Composed) -> None:
-    with _cursor(connection, tuple_row) as cursor:
-        cursor.execute(command)
+    _cursor(connection, tuple_row).execute(command)
 
 
 def _refuse_transaction(connection: Connection[Any]) -> None:
