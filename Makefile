@@ -54,7 +54,7 @@ upgrade-check: .venv/dev.stamp .tools/pg_prove .tools/pgtap.sql .tools/postgresq
 
 .PHONY: soak
 soak: .venv/dev.stamp $(SCRIPT)  ## Stress the core with random transactions for ten minutes
-	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/concurrency/test_stress.py
+	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/wait/test_endurance.py tests_py/concurrency/test_stress.py
 
 .PHONY: bench
 bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: 45)
