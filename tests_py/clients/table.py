@@ -61,7 +61,7 @@ class Client:
     conformance: list[str]
 
 
-JAVA = ["java", "-cp", "target/dependency/*"]
+JAVA = ["java", "-cp", "target/classes:target/dependency/*"]
 NPM = [["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]]
 ALL = [
     Client(
@@ -100,9 +100,12 @@ ALL = [
         ["sh", "-c", "cd target/dependency && ls postgresql-*.jar | sed 's/postgresql-\\(.*\\).jar/pgjdbc \\1/'"],
         ["sh", "-c", "java --version && mvn --version"],
         "a JDK of 17 or later and Maven",
-        [["mvn", "--batch-mode", "--quiet", "dependency:copy-dependencies"]],
-        [*JAVA, "Example.java"],
-        [*JAVA, "Conformance.java"],
+        [
+            ["mvn", "--batch-mode", "--quiet", "dependency:copy-dependencies"],
+            ["javac", "-cp", "target/dependency/*", "-d", "target/classes", "Example.java", "Conformance.java"],
+        ],
+        [*JAVA, "Example"],
+        [*JAVA, "Conformance"],
     ),
     Client(
         "Go",
