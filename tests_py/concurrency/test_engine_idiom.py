@@ -347,7 +347,7 @@ def test_an_overdue_first_waiter_beside_removals_in_reverse(stage: Stage, run: R
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "ROLLBACK TO s"])
 def test_broadcast_beside_an_engine(stage: Stage, run: Run, a: Session, b: Session, end: str) -> None:
-    """A broadcast reaches the waiters that are committed when it begins."""
+    """A broadcast that waits for a step reaches the one that comes in its place."""
     signal = f"stop {run.id}"
     a(run.register("own", signal))
     a.begin()
@@ -357,6 +357,6 @@ def test_broadcast_beside_an_engine(stage: Stage, run: Run, a: Session, b: Sessi
     step = b.start(broadcast(signal, "all"))
     assert stage.waits(step)
     a.execute(end)
-    assert step.answer() == ("none" if end == "COMMIT" else "delivered own")
+    assert step.answer() == f"delivered {'next' if end == 'COMMIT' else 'own'}"
     if end == "ROLLBACK TO s":
         a.commit()
