@@ -52,6 +52,10 @@ upgrade-check: .venv/dev.stamp .tools/pg_prove .tools/pgtap.sql .tools/postgresq
 	$(CLEAN) $(PYTHON_BIN)/python -m pytest tests_py/upgrade
 	$(CLEAN) $(PYTHON_BIN)/python -m tests_sql.upgrade.run $(SQL_TESTS)
 
+.PHONY: test-clients
+test-clients: .venv/dev.stamp $(SCRIPT) .tools/postgresql-15 .tools/postgresql-18  ## Run clients/ on 15 and 18, directly and through PgBouncer (WRITE=1: update docs/clients.md)
+	$(CLEAN) $(PYTHON_BIN)/python -m tests_py.clients.table $(if $(WRITE),--write)
+
 .PHONY: soak
 soak: .venv/dev.stamp $(SCRIPT)  ## Stress the core with random transactions for ten minutes
 	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/wait/test_endurance.py tests_py/concurrency/test_stress.py
