@@ -1,8 +1,8 @@
 """Senders and engines that go on through every crash, and the books that say afterwards whether a signal was lost.
 
-A sender gives each signal an id and a payload of its own, and repeats it under this id until it has an answer. An engine
-registers steps, each key once, claims what is due and removes it. Nobody knows what became of a call whose connection
-broke: the sender repeats it, and the engine finds the step again or not.
+A sender gives each signal an id and a payload of its own, and repeats it under this id until it has an answer. An
+engine registers steps, each key once, claims what is due and removes it. Nobody knows what became of a call whose
+connection broke: the sender repeats it, and the engine finds the step again or not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import socket
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -117,7 +117,7 @@ def kill_server(data_dir: Path, *, sessions_too: bool) -> None:
     sessions = children(postmaster) if sessions_too else []
     for pid in [postmaster, *sessions]:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, SIGKILL)
 
 
 def children(parent: int) -> list[int]:
@@ -248,7 +248,9 @@ class Sender(Worker):
             self.timeouts = False
         while not self.books.over.is_set() and len(self.pending) < 5:
             self.pending.append(Signal(dice.choice(self.books.runs), dice.choice(SIGNALS)))
-        self.asked = [dice.choice(self.pending)] if dice.random() < 0.5 else dice.sample(self.pending, len(self.pending))
+        self.asked = (
+            [dice.choice(self.pending)] if dice.random() < 0.5 else dice.sample(self.pending, len(self.pending))
+        )
         until = self.asked[0].until
         self.asked = [signal for signal in self.asked if signal.until == until]
         # In the order of all calls, so that transactions of several do not deadlock.
@@ -316,7 +318,9 @@ class Engine(Worker):
 class Load:
     """Senders and engines, at work since `start`."""
 
-    def __init__(self, conninfo: str, *, senders: int = 4, engines: int = 2, runs: int = 6, timeouts: bool = True) -> None:
+    def __init__(
+        self, conninfo: str, *, senders: int = 4, engines: int = 2, runs: int = 6, timeouts: bool = True
+    ) -> None:
         self.conninfo = conninfo
         self.books = Books(runs)
         self.senders = [Sender(conninfo, self.books, timeouts=timeouts) for _ in range(senders)]
@@ -402,12 +406,12 @@ class Load:
                 steps_of[payload].add((run, step))
         faults: dict[str, list[str]] = {"lost": [], "doubled": [], "stuck": [], "wrong": list(books.wrong)}
         for signal in books.signals:
-            [(status, step, _, _)] = signal.answers
+            [(status, at, _, _)] = signal.answers
             got = steps_of.pop(signal.payload, set())
             if len(got) > 1:
                 faults["doubled"].append(f"{signal.id} at {got}")
-            if status == "delivered" and (signal.run, step) not in got:
-                faults["lost"].append(f"{signal.id} at {step}")
+            if status == "delivered" and (signal.run, at) not in got:
+                faults["lost"].append(f"{signal.id} at {at}")
             elif status == "buffered" and not got:
                 faults["lost"].append(f"{signal.id}, buffered")
             elif status not in {"delivered", "buffered"} and got:

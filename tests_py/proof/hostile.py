@@ -42,16 +42,55 @@ INSTANTS = [
     *("2000-01-01", "2999-01-01", "-1-01-01", "infinity BC", "y2001m02d04", "2030-01-01 America/New_York"),
 ]
 INTERVALS = [
-    *("0", "1 minute", "-1 second", "1 microsecond", "00:00:00.000001", "12 mon -360 days", "-12 mon 366 days", "1 day"),
+    *(
+        "0",
+        "1 minute",
+        "-1 second",
+        "1 microsecond",
+        "00:00:00.000001",
+        "12 mon -360 days",
+        "-12 mon 366 days",
+        "1 day",
+    ),
     *("1 mon -30 days", "-1 mon 32 days", "1 day 00:00:00.000001", "24:00:00", "1 day -24:00:00", "178000000 years"),
-    *("-178000000 years", "5 minutes", "00:05:00.000001", "2147483647 days", "-2147483648 days", "infinity", "soon", ""),
-    *("2147483647 mon", "1 mon -1 mon", "2562047788:00:54.775807", "-infinity", "P1Y-1D", "1 century ago", "@ 1 minute"),
+    *(
+        "-178000000 years",
+        "5 minutes",
+        "00:05:00.000001",
+        "2147483647 days",
+        "-2147483648 days",
+        "infinity",
+        "soon",
+        "",
+    ),
+    *(
+        "2147483647 mon",
+        "1 mon -1 mon",
+        "2562047788:00:54.775807",
+        "-infinity",
+        "P1Y-1D",
+        "1 century ago",
+        "@ 1 minute",
+    ),
     *("1000000 hours -41666 days", "1 year -12 mons 00:00:10", "99999999999999999999 s", "1e300 s", "-0.0000001 s"),
 ]
 NUMBERS = ["0", "1", "-1", "2", "10", "100", "1000", "10000", "10001", "100000", "100001", "2147483647", "-2147483648"]
-NUMBERS += ["2147483648", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "1e3", "", " 5 ", "0x10"]
+NUMBERS += [
+    "2147483648",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "1e3",
+    "",
+    " 5 ",
+    "0x10",
+]
 UUIDS = ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "", "x", "{", "c0ffee"]
-UUIDS += ["{C0FFEE00-0000-4000-8000-000000000000}", "c0ffee000000400080000000000000000", "c0ffee00-0000-4000-8000-00000000000g"]
+UUIDS += [
+    "{C0FFEE00-0000-4000-8000-000000000000}",
+    "c0ffee000000400080000000000000000",
+    "c0ffee00-0000-4000-8000-00000000000g",
+]
 BOOLEANS = ["true", "false", "yes", "off", "1", "t", "2", "", "maybe", " T "]
 
 STEPS = ["s", "t", "live", "overdue", "delivered", "queued"]
@@ -153,8 +192,34 @@ class Values:
         depth = dice.choice([10, 500, 3_000, 6_000, 20_000, 200_000])
         wrong = [
             *(good[:-1], good + ",", good + good, f"{{{SECRET}: 1}}", f"'{SECRET}'", f'"{SECRET}', f'"{SECRET}\\u12"'),
-            *(f'"{SECRET}\\x"', f'{{"a" "{SECRET}"}}', f'{{"{SECRET}":}}', f'["{SECRET}",]', f"[{SECRET}", SECRET, "NaN"),
-            *("Infinity", "-", "01", "1.", ".5", "+1", "1e", "tru", "TRUE", "nul", "", " ", "\t\n", "{", "]", "\\", '"\\'),
+            *(
+                f'"{SECRET}\\x"',
+                f'{{"a" "{SECRET}"}}',
+                f'{{"{SECRET}":}}',
+                f'["{SECRET}",]',
+                f"[{SECRET}",
+                SECRET,
+                "NaN",
+            ),
+            *(
+                "Infinity",
+                "-",
+                "01",
+                "1.",
+                ".5",
+                "+1",
+                "1e",
+                "tru",
+                "TRUE",
+                "nul",
+                "",
+                " ",
+                "\t\n",
+                "{",
+                "]",
+                "\\",
+                '"\\',
+            ),
             *(f'"{SECRET}\n{SECRET}"', f'"{SECRET}\x01"', f"\u00a0{good}", f"\ufeff{good}", f"{good}\u3000"),
             *(f'"{SECRET}\\ud800"', f'"{SECRET}\ud800"', f'"{SECRET}\\u0000"', f'"{SECRET}\0"', f"/*{SECRET}*/1"),
             *("\n" * 50 + f"[{SECRET}]", f'["{SECRET}", ' + "x" * 5000, '{"a":' * 30 + SECRET),
@@ -228,7 +293,9 @@ class Values:
             case 1:  # more dimensions
                 return self.array_of(elements or [one()], element, dimensions=dice.choice([2, 3, 6, 7]))
             case 2 if "payload" not in name:
-                return Value(dice.choice(["", "{", "}", "{{}", "{a", "{a,{b}}", "{{a},{b,c}}", "[0:1]={a}", '{"a}', "{,}"]))
+                return Value(
+                    dice.choice(["", "{", "}", "{{}", "{a", "{a,{b}}", "{{a},{b,c}}", "[0:1]={a}", '{"a}', "{,}"])
+                )
             case 3:
                 return Value("{}", dice.randbytes(dice.choice([0, 4, 12, 20, 40])), True)
             case 4 if dice.random() < 0.05:

@@ -1,8 +1,8 @@
 """One caller with no manners: any value for any parameter, in every protocol, under settings of its own choice.
 
-Each answer is judged at once, by `Caller.objection`: a result, or an SQLSTATE that docs/api.md names for the function or
-docs/errors.md lists as PostgreSQL's own; after an error the tables as they were; texts that are short and have nothing
-of a payload in them.
+Each answer is judged at once, by `Caller.objections`: a result, or an SQLSTATE that docs/api.md names for the function
+or docs/errors.md lists as PostgreSQL's own; after an error the tables as they were; texts that are short and have
+nothing of a payload in them.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ class Caller:
         if protocol == "prepared":
             result = self.pgconn.prepare(b"", query, oids)
             if result.status == ExecStatus.COMMAND_OK:
-                result = self.pgconn.exec_prepared(b"", data, formats, result_format)
+                result = self.pgconn.exec_prepared(b"", data, formats, result_format)  # type: ignore[arg-type]  # None is a NULL
         else:
             result = self.pgconn.exec_params(query, data, oids, formats, result_format)
         return protocol, self.answer(result)

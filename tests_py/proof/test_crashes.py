@@ -81,7 +81,9 @@ def judge(load: Load) -> None:
 def small_disk() -> Iterator[Path]:
     """A file system of 24 MB."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
+    )
     try:
         if mounted.returncode != 0:
             pytest.skip("may not mount a small file system: only root can, and not in every container")
@@ -146,7 +148,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_asynchronous_commit() -> None:
-    """What was acknowledged longer ago than three times wal_writer_delay is there; the rest is as if it had not been sent."""
+    """What is lost was acknowledged within three times wal_writer_delay, and is as if it had not been sent."""
     delay = 0.2
     lost = 0
     with own_server({"synchronous_commit": "off", "wal_writer_delay": "200ms"}) as server:
@@ -172,7 +174,9 @@ def test_asynchronous_commit() -> None:
 def check_asynchronous(server: Server, load: Load, safe_before: float) -> int:
     """Return how many are lost; repeat them all, and compare."""
     arguments = "p_run_id => %s, p_signal_name => %s, p_payload_json => %s, p_delivery_id => %s, p_buffer_until => %s"
-    deliver = f"SELECT status, step_key, delivered_at, replayed FROM flow_signal_v1.deliver_signal({arguments})".encode()
+    deliver = (
+        f"SELECT status, step_key, delivered_at, replayed FROM flow_signal_v1.deliver_signal({arguments})".encode()
+    )
     lost = []
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         for s in load.books.signals:
