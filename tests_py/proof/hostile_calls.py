@@ -158,20 +158,42 @@ def functions(connection: psycopg.Connection[Any]) -> list[Function]:
     ]
 
 
+class Tables:
+    """What is stored, as somebody else sees it."""
+
+    def __init__(self, conninfo: str, runs: Sequence[str]) -> None:
+        self.connection = psycopg.connect(conninfo, autocommit=True, client_encoding="UTF8")
+        self.runs = runs
+
+    def refill(self) -> Any:
+        """Begin anew from a few rows of each kind."""
+        runs = "'{" + ",".join(self.runs) + "}'"
+        self.connection.execute((REFILL % {"runs": runs, "secret": SECRET}).encode())
+        return self.contents()
+
+    def contents(self) -> Any:
+        """Something that changes with every row."""
+        return self.connection.execute(CONTENTS.encode()).fetchone()
+
+    def unsound(self) -> list[str]:
+        """Rows that should not be possible."""
+        return [f"stored: {text}" for (text,) in self.connection.execute(UNSOUND.encode())]
+
+
 class Caller:
-    """A connection of a login that may call everything, and one that watches the tables."""
+    """A connection of a login that may call everything, and the tables."""
 
     def __init__(self, conninfo: str, login: str, seed: object) -> None:
         self.dice = random.Random(str(seed))
         self.values = Values(self.dice)
-        self.watcher = psycopg.connect(conninfo, autocommit=True, client_encoding="UTF8")
-        self.functions = functions(self.watcher)
+        self.tables = Tables(conninfo, self.values.runs)
+        self.functions = functions(self.tables.connection)
         self.conninfo = psycopg.conninfo.make_conninfo(conninfo, user=login, client_encoding="UTF8")
         self.settings: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         self.notices: list[Any] = []
         self.connect()
-        self.contents = self.refill()
+        self.contents = self.tables.refill()
 
     def connect(self) -> None:
         self.connection = psycopg.connect(self.conninfo, autocommit=True)
@@ -181,25 +203,15 @@ class Caller:
 
     def close(self) -> None:
         self.connection.close()
-        self.watcher.close()
-
-    def refill(self) -> Any:
-        """Begin anew from a few rows of each kind."""
-        runs = "'{" + ",".join(self.values.runs) + "}'"
-        self.watcher.execute((REFILL % {"runs": runs, "secret": SECRET}).encode())
-        return self.watch()
-
-    def watch(self) -> Any:
-        return self.watcher.execute(CONTENTS.encode()).fetchone()
+        self.tables.connection.close()
 
     def round(self, inputs: int) -> list[str]:
         """Make that many calls; return what is wrong."""
         found = []
         for number in range(inputs):
             if number % 50 == 0:
-                unsound = self.watcher.execute(UNSOUND.encode()).fetchall()
-                found += [f"stored: {row[0]}" for row in unsound]
-                self.contents = self.refill()
+                found += self.tables.unsound()
+                self.contents = self.tables.refill()
             found += self.one()
             if len(found) > 20:
                 break
@@ -309,7 +321,7 @@ class Caller:
         self.notices.clear()
         if any(SECRET in text for text in notices):
             yield "a payload in a notice"
-        contents = self.watch()
+        contents = self.tables.contents()
         if self.pgconn.status != pq.ConnStatus.OK:
             yield "the session has ended"
             self.connect()
