@@ -21,10 +21,66 @@ import psycopg
 import pytest
 
 from tests_py.proof import soak
-from tests_py.proof.crashes import PATIENCE_SECONDS, Load, Server, own_server
+from tests_py.proof.crashes import PATIENCE_SECONDS, Load, Server, Signal, own_server
 from tests_py.proof.hostile_calls import OWN
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the sessions of a server in /proc")
+
+
+def doctored(fault: str) -> Load:
+    """A load that nobody has run, and whose books hold one fault."""
+    load = Load("")
+    books = load.books
+    run = books.runs[0]
+    told, kept, refused = (Signal(run, "a") for _ in range(3))
+    told.answers.append(("delivered", "told", None, False))
+    kept.answers.append(("buffered", None, None, False))
+    refused.answers.append(("not_found", None, None, False))
+    books.signals += [told, kept, refused]
+    books.registered |= {(run, "told"), (run, "kept"), (run, "other")}
+    books.receive(run, "told", "delivered", told.payload)
+    books.receive(run, "kept", "delivered", kept.payload)
+    books.receive(run, "other", "expired", None)
+    match fault:
+        case "lost":
+            books.received[run, "told"] = None
+        case "lost from the buffer":
+            del books.received[run, "kept"]
+            books.registered.remove((run, "kept"))
+        case "at another step":
+            told.answers = [("delivered", "kept", None, False)]
+        case "doubled":
+            books.received[run, "other"] = told.payload
+        case "refused and delivered":
+            books.received[run, "other"] = refused.payload
+        case "of nobody":
+            books.received[run, "other"] = "1"
+        case "stuck":
+            del books.received[run, "other"]
+        case "changed":
+            books.receive(run, "told", "delivered", "1")
+        case "expired and live again":
+            books.receive(run, "other", "delivered", "1")
+    return load
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        ("none", set()),
+        ("lost", {"lost"}),
+        ("lost from the buffer", {"lost"}),
+        ("at another step", {"lost"}),
+        ("doubled", {"doubled"}),
+        ("refused and delivered", {"wrong"}),
+        ("of nobody", {"wrong"}),
+        ("stuck", {"stuck"}),
+        ("changed", {"wrong"}),
+        ("expired and live again", {"wrong"}),
+    ],
+)
+def test_the_audit_finds_what_is_planted(fault: str, found: set[str]) -> None:
+    assert doctored(fault).audit().keys() == found
 
 
 def kill_a_session(server: Server) -> None:

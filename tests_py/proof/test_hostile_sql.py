@@ -14,7 +14,8 @@ import pytest
 from flow_signal.embedded import EmbeddedServer
 from flow_signal.migrate import migrate
 from tests_py.proof import soak
-from tests_py.proof.hostile_calls import SCENE, Caller
+from tests_py.proof.hostile import SECRET
+from tests_py.proof.hostile_calls import FIELDS, SCENE, Answer, Caller
 
 SHARES = {"UTF8": 0.7, "LATIN1": 0.1, "SQL_ASCII": 0.1, "EUC_JP": 0.1}
 LOGIN = "hostile_caller"
@@ -26,6 +27,33 @@ def login(server: EmbeddedServer) -> Iterator[str]:
         admin.execute(f"CREATE ROLE {LOGIN} LOGIN IN ROLE flow_signal_admin")
         yield LOGIN
         admin.execute(f"DROP ROLE {LOGIN}")
+
+
+OURS = "PL/pgSQL function flow_signal_v1.deliver_signal"
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "texts", "found"),
+    [
+        ("22023", {}, []),
+        ("XX000", {}, ["not documented"]),
+        ("WS001", {}, ["not documented"]),  # not of deliver_signal
+        ("40P01", {}, ["not documented"]),
+        ("57014", {}, ["does not end"]),
+        ("22P02", {"context": f"JSON data, line 1: {SECRET}"}, ["a payload in a text"]),
+        ("22023", {"message": "x" * 1001, "context": OURS}, ["too long a text"]),
+    ],
+)
+def test_an_objection_is_found(
+    database: str, login: str, sqlstate: str, texts: dict[str, str], found: list[str]
+) -> None:
+    caller = Caller(database, login, 1)
+    answer = Answer(sqlstate, dict.fromkeys(FIELDS, "") | texts)
+    assert list(caller.objections("deliver_signal", answer, False)) == found
+    run = caller.values.runs[0]
+    caller.tables.connection.execute("SELECT flow_signal_v1.remove_waiter(%s, 'live')", [run])
+    assert "an error changes the tables" in list(caller.objections("deliver_signal", answer, False))
+    caller.close()
 
 
 @pytest.mark.time_limit(1800)
