@@ -58,6 +58,13 @@ FROM flow_signal_v1.deliver_signals(
     p_run_ids => %(runs)s, p_signal_names => %(signals)s, p_payloads_json => %(payloads)s
 ) AS d
 """
+IMPORT = """
+SELECT string_agg(concat_ws(' ', w.step_key, w.outcome), ', ')
+FROM flow_signal_v1.import_waiters(
+    p_run_ids => %(runs)s, p_step_keys => %(steps)s, p_signal_names => %(signals)s, p_created_at => %(created)s,
+    p_expires_at => NULL, p_delivered_at => NULL, p_payloads_json => NULL
+) AS w
+"""
 BROADCAST = """
 SELECT string_agg(concat_ws(' ', d.status, d.step_key), ', ')
 FROM flow_signal_v1.broadcast_signal(p_signal_name => %(signal)s, p_payload_json => %(payload)s) AS d
@@ -111,6 +118,13 @@ def deliver_many(*signals: tuple[Run, str, str]) -> Call:
     runs, names, payloads = zip(*signals, strict=True)
     values = {"runs": [run.id for run in runs], "signals": [*names], "payloads": [json.dumps(p) for p in payloads]}
     return Call(DELIVER_MANY, values, text_answer)
+
+
+def import_many(*steps: tuple[Run, str, str, datetime]) -> Call:
+    """Import each (run, step, signal, created at)."""
+    runs, keys, signals, created = zip(*steps, strict=True)
+    values = {"runs": [run.id for run in runs], "steps": [*keys], "signals": [*signals], "created": [*created]}
+    return Call(IMPORT, values, text_answer)
 
 
 def broadcast(signal: str, payload: str) -> Call:

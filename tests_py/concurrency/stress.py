@@ -120,6 +120,7 @@ class Worker:
         self.deadlocks = 0
         self.error: BaseException | None = None
         self.recent: list[dict[str, Any]] = []
+        self.own_steps: dict[UUID, str] = {}
         # 50 ms, because every deadlock stands for that long.
         self.connection = psycopg.connect(
             conninfo,
@@ -179,6 +180,25 @@ class Worker:
         else:
             query = self.dice.choice([BROADCAST, REMOVE_RUN])
             self.connection.execute(query, {"signal": self.dice.choice(SIGNALS), "run": self.dice.choice(self.runs)})
+
+    def send(self) -> None:
+        """A sender's single call: a new signal, or one of the recent ones again."""
+        books = Books()
+        self.dice.choice([self.deliver, self.deliver, self.repeat])()(self.connection, books)
+        self.books.add(books)
+
+    def engine_step(self) -> None:
+        """An engine's transaction: remove the own step of a run, delivered or not, and register the next one."""
+        books = Books()
+        values = self.registration() | {"step": uuid4().hex}
+        own = self.own_steps.get(values["run"])
+        with self.connection.transaction():
+            if own:
+                self.make_removal(self.connection, books, {"run": values["run"], "step": own})
+            self.make_registration(self.connection, books, values)
+        self.own_steps[values["run"]] = values["step"]
+        books.calls["engine's transactions"] += 1
+        self.books.add(books)
 
     def registration(self) -> dict[str, Any]:
         now = datetime.now(timezone.utc)
@@ -270,15 +290,14 @@ class Worker:
 
     def remove(self) -> Call:
         values = {"run": self.dice.choice(self.runs), "step": self.dice.choice(STEPS)}
+        return lambda connection, books: self.make_removal(connection, books, values)
 
-        def call(connection: psycopg.Connection[Row], books: Books) -> None:
-            for row in connection.execute(REMOVE, values):
-                books.calls[f"remove: {row.state}"] += 1
-                books.inspect(row.run_id, row)
-                if row.payload_json is not None:
-                    books.removed[json.dumps(row.payload_json)] += 1
-
-        return call
+    def make_removal(self, connection: psycopg.Connection[Row], books: Books, values: dict[str, Any]) -> None:
+        for row in connection.execute(REMOVE, values):
+            books.calls[f"remove: {row.state}"] += 1
+            books.inspect(row.run_id, row)
+            if row.payload_json is not None:
+                books.removed[json.dumps(row.payload_json)] += 1
 
     def claim(self) -> Call:
         values = {"queue": self.queue, "limit": self.dice.choice([1, 3, 100]), "lease": LEASE}
@@ -327,18 +346,26 @@ class Report:
 
 
 def stress(
-    conninfo: str, *, runs: int, workers: int, seconds: float, seed: int, act: Callable[[Worker], None]
+    conninfo: str,
+    *,
+    runs: int,
+    workers: int,
+    seconds: float,
+    seed: int,
+    act: Callable[[Worker], None],
+    others_act: Callable[[Worker], None] | None = None,
 ) -> Report:
-    """Let the workers act for that long; return what they were told."""
+    """Let the workers act for that long, every second one in another way; return what they were told."""
     ids = [uuid4() for _ in range(runs)]
     queue = uuid4().hex
     crew = [Worker(conninfo, ids, queue, random.Random(f"{seed} {number}")) for number in range(workers)]
     recent: list[dict[str, Any]] = []
     until = time.monotonic() + seconds
     threads = []
-    for worker in crew:
+    for number, worker in enumerate(crew):
         worker.recent = recent
-        threads.append(threading.Thread(target=worker.work, args=(act, until)))
+        way = others_act if others_act and number % 2 else act
+        threads.append(threading.Thread(target=worker.work, args=(way, until)))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -363,7 +363,7 @@ def test_buffering_before_a_delivery_beside_a_batch(stage: Stage, run: Run, a: S
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "ROLLBACK TO s"])
 def test_broadcast_beside_an_engine(stage: Stage, run: Run, a: Session, b: Session, end: str) -> None:
-    """A broadcast reaches the waiters that are committed when it begins."""
+    """A broadcast that waits for a step reaches the one that comes in its place."""
     signal = f"stop {run.id}"
     a(run.register("own", signal))
     a.begin()
@@ -373,6 +373,6 @@ def test_broadcast_beside_an_engine(stage: Stage, run: Run, a: Session, b: Sessi
     step = b.start(broadcast(signal, "all"))
     assert stage.waits(step)
     a.execute(end)
-    assert step.answer() == ("none" if end == "COMMIT" else "delivered own")
+    assert step.answer() == f"delivered {'next' if end == 'COMMIT' else 'own'}"
     if end == "ROLLBACK TO s":
         a.commit()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
-from tests_py.concurrency.calls import Call, Run, broadcast, deliver_many, register_many
+from tests_py.concurrency.calls import GO, Call, Run, broadcast, deliver_many, import_many, register_many
 from tests_py.concurrency.situations import PAST
 from tests_py.concurrency.stage import Session, Stage
 
@@ -30,6 +32,64 @@ def test_a_batch_settles_an_overdue_waiter_beside_registrations(
         ("delivered s2, delivered t", "delivered P, delivered Q"),
         ("delivered s2, delivered t", "waiting, waiting"),
     ]
+
+
+FIRST, SECOND = "z", "a"
+"""Two steps: the first is the older one, and the one with the greater key."""
+
+HOLD = "SELECT FROM flow_signal.flow_signal_waiters WHERE run_id = '{}' AND step_key = '{}' FOR UPDATE"
+
+
+def several(run: Run, signals: tuple[str, str], stage: Stage) -> dict[str, Call]:
+    """Single calls about both steps, and some about new ones as well."""
+    steps = (run, FIRST, signals[0]), (run, SECOND, signals[1])
+    news = (run, "y", signals[0]), (run, "b", signals[1])
+    sent = [(run, signals[0], "1"), (run, signals[1], "2")]
+    ages = (stage.ahead(-1), stage.ahead(-2))
+    return {
+        "deliver": deliver_many(*sent),
+        "deliver in reverse": deliver_many(*reversed(sent)),
+        "register": register_many(*steps, channel="c"),
+        "register in reverse": register_many(*reversed(steps), channel="d"),
+        "move": register_many((run, FIRST, signals[1]), (run, SECOND, signals[0])),
+        "register new": register_many(*news),
+        "register new, in reverse, and old": register_many(*reversed(news), *steps, channel="e"),
+        "broadcast": broadcast(signals[0], "all"),
+        "broadcast the other": broadcast(signals[1], "all"),
+        "remove_run": run.remove_all(),
+        "import": import_many(*((*step, age) for step, age in zip(news, ages, strict=True))),
+        "import in reverse": import_many(*((*step, age) for step, age in zip(reversed(news), ages, strict=True))),
+        "import what is there": import_many(*((*step, age) for step, age in zip(steps, ages, strict=True))),
+    }
+
+
+@pytest.mark.parametrize("held", [FIRST, SECOND])
+@pytest.mark.parametrize("signals", ["one signal", "two signals"])
+def test_two_calls_that_take_several_rows(
+    stage: Stage, a: Session, b: Session, c: Session, signals: str, held: str
+) -> None:
+    """Every pair of them, while a has one of the rows: they reach it together, and neither has what the other needs."""
+    deadlocks = []
+    calls = list(several(Run(), (GO, GO), stage))
+    for first, second in product(calls, calls):
+        run = Run()
+        names = ("p", "p") if signals == "one signal" else ("q", "p")
+        signals_of_run = (f"{names[0]} {run.id}", f"{names[1]} {run.id}")
+        a(run.register(FIRST, signals_of_run[0]))
+        a(run.register(SECOND, signals_of_run[1]))
+        a.begin()
+        a.execute(HOLD.format(run.id, held))
+        steps = []
+        for session, call in ((b, first), (c, second)):
+            steps.append(session.start(several(run, signals_of_run, stage)[call]))
+            stage.waits(steps[-1])
+        a.rollback()
+        answers = [step.answer() for step in steps]
+        if "40P01" in answers:
+            deadlocks.append((first, second, *answers))
+        assert stage.broken_rules(run.id) == [], (first, second)
+        a(run.remove_all())
+    assert deadlocks == []
 
 
 def sweeps(run: Run, signal: str, settled: str) -> dict[str, Call]:

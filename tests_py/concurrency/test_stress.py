@@ -69,6 +69,21 @@ def test_transactions(stage: Stage) -> None:
     check(report, stage)
 
 
+def test_engines_and_senders(stage: Stage) -> None:
+    """Engines remove a step and register the next one in a transaction: no deadlock, and no id delivered twice."""
+    report = stress(
+        stage.conninfo,
+        runs=3,
+        workers=WORKERS,
+        seconds=soak.SECONDS / 4,
+        seed=soak.choose_seed(),
+        act=Worker.engine_step,
+        others_act=Worker.send,
+    )
+    assert report.books.calls["engine's transactions"] > 0
+    check(report, stage)
+
+
 def check(report: Report, stage: Stage) -> None:
     print(f"deadlocks: {report.deadlocks}", *sorted(report.books.calls.items()), sep="\n")
     assert report.errors == []

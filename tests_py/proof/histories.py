@@ -146,7 +146,7 @@ class Worker:
             self.await_waiter: 1,
         }
         if self.plan.sweeping:
-            weighted |= {self.remove_run: 1, self.purge: 1, self.withdraw: 1}
+            weighted |= {self.remove_run: 1, self.purge: 1, self.withdraw: 1, self.broadcast: 1}
         [maker] = self.dice.choices(list(weighted), list(weighted.values()))
         return maker(self.run())
 
@@ -253,6 +253,9 @@ class Worker:
         position = signals[0][2] if isinstance(signals, tuple) and signals else 1
         name = signals[0][1] if isinstance(signals, tuple) and signals else "go"
         return "withdraw_signal", {"run_id": run, "signal_name": name, "position": position}
+
+    def broadcast(self, run: str) -> Call:
+        return "broadcast_signal", {"signal_name": self.dice.choice(SIGNALS), "payload_json": self.payload()}
 
     def remove_run(self, run: str) -> Call:
         return "remove_run", {"run_id": run}

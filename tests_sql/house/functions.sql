@@ -133,7 +133,7 @@ SELECT is_empty(
 
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
-    WHERE f.code ~* '\m(skip\s+locked|nowait)\M'
+    WHERE f.code ~* '\mskip\s+locked\M'
         AND f.name NOT IN ('await_waiter', 'claim_waiters', 'purge', 'purge_buffered')$$,
     'no call about a signal skips what is locked'
 );
@@ -217,13 +217,13 @@ SELECT is_empty(
             count(*) FILTER (WHERE r.statement ~ '\mHINT = ')
         ])
         FROM regexp_split_to_table(f.code, ';') AS r (statement)
-        WHERE r.statement ~ '\mRAISE\M(?! SQLSTATE)'
+        WHERE r.statement ~ '\mRAISE\M(?! SQLSTATE|\s*$)'
     )$$,
     'every error has a code, a message, a detail and a hint'
 );
 SELECT is_empty(
     $$SELECT f.schema, f.name FROM functions AS f
-    WHERE f.schema <> 'flow_signal' AND f.prosecdef AND f.code ~ '\mRAISE\M(?! SQLSTATE)'$$,
+    WHERE f.schema <> 'flow_signal' AND f.prosecdef AND f.code ~ '\mRAISE\M(?! SQLSTATE|;)'$$,
     'the API raises its errors through helpers, so that one condition has one wording'
 );
 SELECT is_empty(

@@ -342,7 +342,7 @@ FROM (
     (
         'deliver_signals: a batch of 50',
         $$p_payloads_json => NULL, p_signal_names => array_fill('long'::text, ARRAY[50])$$,
-        10
+        15
     ),
     (
         'deliver_signals: 50 ids',

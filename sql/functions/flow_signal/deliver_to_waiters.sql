@@ -21,6 +21,7 @@ DECLARE
     v_run_ids uuid[];
     v_signal_names text[];
     v_step_keys text[];
+    v_created_at timestamptz[];
     -- The first deadline among these waiters.
     v_expires_at timestamptz;
     v_overdue_run_ids uuid[];
@@ -85,6 +86,7 @@ BEGIN
         array_agg(l.run_id) FILTER (WHERE l.n IS NOT NULL),
         array_agg(l.signal_name) FILTER (WHERE l.n IS NOT NULL),
         array_agg(l.step_key) FILTER (WHERE l.n IS NOT NULL),
+        array_agg(l.created_at) FILTER (WHERE l.n IS NOT NULL),
         array_agg(l.wake_channel) FILTER (WHERE l.n IS NOT NULL),
         array_agg(l.payload) FILTER (WHERE l.n IS NOT NULL),
         array_agg(l.delivery_id) FILTER (WHERE l.n IS NOT NULL),
@@ -93,12 +95,13 @@ BEGIN
         array_agg(l.step_key) FILTER (WHERE l.is_overdue),
         bool_or(l.has_too_few)
     INTO
-        v_ns, v_run_ids, v_signal_names, v_step_keys, v_channels, v_payloads, v_delivery_ids,
-        v_expires_at, v_overdue_run_ids, v_overdue_step_keys, v_has_too_few
+        v_ns, v_run_ids, v_signal_names, v_step_keys, v_created_at, v_channels, v_payloads,
+        v_delivery_ids, v_expires_at, v_overdue_run_ids, v_overdue_step_keys, v_has_too_few
     FROM (
         SELECT
             CASE WHEN NOT w.is_overdue THEN g.ns[w.k] END AS n, g.run_id, g.signal_name,
-            w.step_key, w.expires_at, w.wake_channel, w.is_overdue, g.payloads[w.k] AS payload,
+            w.step_key, w.created_at, w.expires_at, w.wake_channel, w.is_overdue,
+            g.payloads[w.k] AS payload,
             g.delivery_ids[w.k] AS delivery_id,
             w.is_overdue AND w.locked = cardinality(g.ns) + p_more AND w.live < cardinality(g.ns)
                 AS has_too_few
@@ -117,7 +120,7 @@ BEGIN
         ) AS g
         CROSS JOIN LATERAL (
             SELECT
-                f.step_key, f.expires_at, f.wake_channel, f.is_overdue,
+                f.step_key, f.created_at, f.expires_at, f.wake_channel, f.is_overdue,
                 row_number() OVER (
                     PARTITION BY f.is_overdue ORDER BY f.created_at, f.step_key
                 ) AS k,
@@ -163,6 +166,30 @@ BEGIN
         delivered_at = excluded.delivered_at,
         payload_json = excluded.payload_json,
         due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END;
+    -- While the rows were waited for, a waiter may have come to life that is older than the last
+    -- one of its FIFO that got a signal.
+    IF EXISTS (
+        SELECT
+        FROM (
+            SELECT d.run_id, d.signal_name COLLATE "C" AS signal_name, max(d.i) AS last
+            FROM unnest(v_run_ids, v_signal_names) WITH ORDINALITY AS d (run_id, signal_name, i)
+            GROUP BY d.run_id, d.signal_name COLLATE "C"
+        ) AS g
+        CROSS JOIN LATERAL (
+            SELECT w.created_at, w.step_key
+            FROM flow_signal.flow_signal_waiters AS w
+            WHERE w.run_id = g.run_id
+                AND w.signal_name = g.signal_name
+                AND w.status = 'waiting'
+            ORDER BY w.created_at, w.step_key
+            LIMIT 1
+        ) AS o
+        WHERE (o.created_at, o.step_key) < (
+            v_created_at[g.last], v_step_keys[g.last] COLLATE "C"
+        )
+    ) THEN
+        RAISE SQLSTATE 'WS099';
+    END IF;
     IF cardinality(array_remove(v_delivery_ids, NULL)) > 0 THEN
         INSERT INTO flow_signal.flow_signal_receipts (
             run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash

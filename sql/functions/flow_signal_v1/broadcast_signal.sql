@@ -16,7 +16,12 @@ DECLARE
     v_payload json;
     v_run_ids uuid[];
     v_step_keys text[];
-    v_waiter record;
+    v_channels text[];
+    v_reached_run_ids uuid[];
+    v_reached_step_keys text[];
+    -- Whether this call is about to take rows without waiting.
+    v_takes boolean;
+    v_clock timestamptz;
     v_now timestamptz;
 BEGIN
     IF flow_signal.is_name(p_signal_name) IS NOT TRUE THEN
@@ -27,40 +32,88 @@ BEGIN
     END IF;
     v_payload := flow_signal.parse_payload('payload', p_payload_json);
 
-    -- Locked in the order of all calls; a row that another transaction was changing is judged
-    -- anew. The clock is read when all rows are ours.
-    SELECT array_agg(l.run_id), array_agg(l.step_key)
-    INTO v_run_ids, v_step_keys
-    FROM (
-        SELECT w.run_id, w.step_key
-        FROM flow_signal.flow_signal_waiters AS w
-        WHERE w.signal_name = p_signal_name COLLATE "C" AND w.status = 'waiting'
-        ORDER BY w.run_id, w.created_at, w.step_key
-        FOR NO KEY UPDATE
-    ) AS l;
-    v_now := clock_timestamp();
-    -- As in deliver_to_waiters, the INSERT finds each row by its key, and inserts none.
-    FOR v_waiter IN
-        INSERT INTO flow_signal.flow_signal_waiters AS w (
-            run_id, step_key, signal_name, status, created_at, delivered_at, payload_json
-        )
-        SELECT l.run_id, l.step_key, p_signal_name, 'delivered', v_now, v_now, v_payload
-        FROM unnest(v_run_ids, v_step_keys) AS l (run_id, step_key)
-        ON CONFLICT (run_id, step_key) DO UPDATE
-        SET
-            status = excluded.status,
-            delivered_at = excluded.delivered_at,
-            payload_json = excluded.payload_json,
-            due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END
-        WHERE w.expires_at IS NULL OR w.expires_at > v_now
-        RETURNING w.run_id, w.step_key, w.wake_channel
+    -- A block, so that a call that must begin again first lets all locks go.
     LOOP
-        IF v_waiter.wake_channel IS NOT NULL THEN
-            PERFORM pg_notify(v_waiter.wake_channel, v_waiter.run_id || '/' || v_waiter.step_key);
-        END IF;
-        RETURN NEXT ('delivered', v_waiter.run_id, v_waiter.step_key, v_now, false)
-        ::flow_signal_v1.delivery;
+        BEGIN
+            v_takes := false;
+            v_reached_run_ids := '{}';
+            v_reached_step_keys := '{}';
+            -- Locked in the order of all calls; a row that another transaction was changing is
+            -- judged anew. The clock is read when all rows are ours.
+            SELECT array_agg(l.run_id), array_agg(l.step_key)
+            INTO v_run_ids, v_step_keys
+            FROM (
+                SELECT w.run_id, w.step_key
+                FROM flow_signal.flow_signal_waiters AS w
+                WHERE w.signal_name = p_signal_name COLLATE "C" AND w.status = 'waiting'
+                ORDER BY w.run_id, w.created_at, w.step_key
+                FOR NO KEY UPDATE
+            ) AS l;
+            v_now := clock_timestamp();
+            LOOP
+                -- As in deliver_to_waiters, the INSERT finds each row by its key, and inserts none.
+                WITH reached AS (
+                    INSERT INTO flow_signal.flow_signal_waiters AS w (
+                        run_id, step_key, signal_name, status, created_at, delivered_at,
+                        payload_json
+                    )
+                    SELECT
+                        l.run_id, l.step_key, p_signal_name, 'delivered', v_now, v_now, v_payload
+                    FROM unnest(v_run_ids, v_step_keys) AS l (run_id, step_key)
+                    ON CONFLICT (run_id, step_key) DO UPDATE
+                    SET
+                        status = excluded.status,
+                        delivered_at = excluded.delivered_at,
+                        payload_json = excluded.payload_json,
+                        due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END
+                    WHERE w.expires_at IS NULL OR w.expires_at > v_now
+                    RETURNING w.run_id, w.step_key, w.wake_channel
+                )
+
+                SELECT array_agg(r.run_id), array_agg(r.step_key), array_agg(r.wake_channel)
+                INTO v_run_ids, v_step_keys, v_channels
+                FROM reached AS r;
+                IF cardinality(array_remove(v_channels, NULL)) > 0 THEN
+                    PERFORM pg_notify(l.channel, l.run_id || '/' || l.step_key)
+                    FROM unnest(v_channels, v_run_ids, v_step_keys)
+                        AS l (channel, run_id, step_key)
+                    WHERE l.channel IS NOT NULL;
+                END IF;
+                v_reached_run_ids := v_reached_run_ids || v_run_ids;
+                v_reached_step_keys := v_reached_step_keys || v_step_keys;
+
+                -- While rows were waited for, the next step of a run may have come in place of one
+                -- that was removed. NOWAIT, because its row may come before those that are ours.
+                v_clock := clock_timestamp();
+                v_takes := true;
+                SELECT array_agg(l.run_id), array_agg(l.step_key)
+                INTO v_run_ids, v_step_keys
+                FROM (
+                    SELECT w.run_id, w.step_key
+                    FROM flow_signal.flow_signal_waiters AS w
+                    WHERE w.signal_name = p_signal_name COLLATE "C"
+                        AND w.status = 'waiting'
+                        AND w.created_at <= v_now
+                        AND (w.expires_at IS NULL OR w.expires_at > v_clock)
+                    ORDER BY w.run_id, w.created_at, w.step_key
+                    FOR NO KEY UPDATE NOWAIT
+                ) AS l;
+                v_takes := false;
+                EXIT WHEN v_run_ids IS NULL;
+            END LOOP;
+            EXIT;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                -- The caller's lock_timeout ends the call with the same code.
+                IF NOT v_takes THEN
+                    RAISE;
+                END IF;
+        END;
     END LOOP;
+
+    RETURN QUERY
+    SELECT 'delivered', r.run_id, r.step_key, v_now, false
+    FROM unnest(v_reached_run_ids, v_reached_step_keys) AS r (run_id, step_key);
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.broadcast_signal(text, text) FROM public;

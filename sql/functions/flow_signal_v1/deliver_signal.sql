@@ -22,6 +22,12 @@ DECLARE
     v_step_key text COLLATE "C";
     v_created_at timestamptz;
     v_expires_at timestamptz;
+    -- The youngest overdue waiter that this call has settled.
+    v_last_created_at timestamptz;
+    v_last_step_key text COLLATE "C";
+    -- Whether another transaction had the waiter, and whether this call is about to take it.
+    v_is_held boolean := false;
+    v_takes boolean := false;
     v_delivered boolean;
     v_verdict flow_signal_v1.delivery;
     v_now timestamptz;
@@ -35,19 +41,10 @@ BEGIN
             p_run_id, p_signal_name, p_payload_json, p_delivery_id, p_buffer_until
         );
     END IF;
-    BEGIN
-        v_payload := p_payload_json::json;
-    EXCEPTION
-        WHEN invalid_text_representation OR statement_too_complex THEN
-            v_payload := flow_signal.check_signal(
-                p_run_id, p_signal_name, p_payload_json, p_delivery_id, p_buffer_until
-            );
-    END;
-
-    -- A block, so that a call that must begin again first lets all locks go: a waiter may have
-    -- come to life that is older than those that it has locked.
+    -- A block, so that a call that must begin again first lets all locks go.
     LOOP
         BEGIN
+            v_payload := p_payload_json::json;
             -- 1. The same signal again: its receipt answers, whatever became of the waiter.
             IF p_delivery_id IS NOT NULL THEN
                 SELECT r.step_key, r.delivered_at, r.payload_hash
@@ -70,23 +67,35 @@ BEGIN
                 END IF;
             END IF;
 
-            -- 2. The oldest waiter that no call has settled. FOR NO KEY UPDATE waits for a
-            -- transaction that is changing it, judges it anew, and goes on to the next one if
-            -- it is settled or gone by then. After an overdue one, only younger ones: so rows
-            -- are locked oldest first, the order of all calls.
-            v_created_at := '-infinity';
-            v_step_key := '';
+            -- 2. The oldest waiter that no call has settled. It is taken with NOWAIT, so that it is
+            -- the oldest of this instant: during a wait, an older one could come to life.
+            v_last_created_at := '-infinity';
+            v_last_step_key := '';
             LOOP
+                IF v_is_held THEN
+                    -- Wait for the transaction that has it; which waiter is the oldest by then is
+                    -- asked below. After overdue ones, wait only for younger ones: so rows are
+                    -- waited for oldest first, the order of all calls.
+                    PERFORM FROM flow_signal.flow_signal_waiters AS w
+                    WHERE w.run_id = p_run_id
+                        AND w.signal_name = p_signal_name COLLATE "C"
+                        AND w.status = 'waiting'
+                        AND (w.created_at, w.step_key) > (v_last_created_at, v_last_step_key)
+                    ORDER BY w.created_at, w.step_key
+                    LIMIT 1
+                    FOR NO KEY UPDATE;
+                END IF;
+                v_takes := true;
                 SELECT w.step_key, w.created_at, w.expires_at
                 INTO v_step_key, v_created_at, v_expires_at
                 FROM flow_signal.flow_signal_waiters AS w
                 WHERE w.run_id = p_run_id
                     AND w.signal_name = p_signal_name COLLATE "C"
                     AND w.status = 'waiting'
-                    AND (w.created_at, w.step_key) > (v_created_at, v_step_key)
                 ORDER BY w.created_at, w.step_key
                 LIMIT 1
-                FOR NO KEY UPDATE;
+                FOR NO KEY UPDATE NOWAIT;
+                v_takes := false;
                 EXIT WHEN NOT FOUND;
                 -- The clock is read when the row is ours: no wait can make this instant old.
                 v_now := clock_timestamp();
@@ -94,6 +103,10 @@ BEGIN
                     UPDATE flow_signal.flow_signal_waiters AS w
                     SET status = 'expired'
                     WHERE w.run_id = p_run_id AND w.step_key = v_step_key;
+                    IF (v_created_at, v_step_key) > (v_last_created_at, v_last_step_key) THEN
+                        v_last_created_at := v_created_at;
+                        v_last_step_key := v_step_key;
+                    END IF;
                     CONTINUE;
                 END IF;
                 v_delivered := flow_signal.record_delivery(
@@ -135,6 +148,17 @@ BEGIN
         EXCEPTION
             WHEN SQLSTATE 'WS099' THEN
                 NULL;
+            WHEN lock_not_available THEN
+                -- The caller's lock_timeout ends the call with the same code.
+                IF NOT v_takes THEN
+                    RAISE;
+                END IF;
+                v_takes := false;
+                v_is_held := true;
+            WHEN invalid_text_representation OR statement_too_complex THEN
+                PERFORM flow_signal.check_signal(
+                    p_run_id, p_signal_name, p_payload_json, p_delivery_id, p_buffer_until
+                );
         END;
     END LOOP;
 END

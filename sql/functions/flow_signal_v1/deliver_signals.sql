@@ -29,6 +29,8 @@ DECLARE
     v_more integer := 0;
     v_verdicts flow_signal_v1.delivery[];
     v_verdict flow_signal_v1.delivery;
+    -- The signal name of that verdict, if it is a refusal.
+    v_refused text;
     v_signal record;
 BEGIN
     IF p_run_ids IS NULL THEN
@@ -99,6 +101,7 @@ BEGIN
                 -- A row that is there is locked and not written.
                 ON CONFLICT (run_id, signal_name) DO UPDATE
                 SET has_buffered = l.has_buffered WHERE false;
+                v_refused := NULL;
                 FOR v_signal IN
                     SELECT s.run_id, s.signal_name, s.payload, s.delivery_id, s.n
                     FROM unnest(
@@ -110,6 +113,14 @@ BEGIN
                     WHERE s.status IS NULL
                     ORDER BY s.run_id, s.signal_name COLLATE "C", s.n
                 LOOP
+                    -- A refusal holds for all signals of a FIFO that have no id.
+                    IF v_signal.delivery_id IS NULL
+                        AND v_signal.run_id = v_verdict.run_id
+                        AND v_signal.signal_name = v_refused COLLATE "C"
+                    THEN
+                        v_verdicts[v_signal.n] := v_verdict;
+                        CONTINUE;
+                    END IF;
                     v_verdict := flow_signal.refuse_or_buffer(
                         v_signal.run_id, v_signal.signal_name, v_signal.payload,
                         v_signal.delivery_id, p_buffer_until
@@ -118,6 +129,9 @@ BEGIN
                         RAISE SQLSTATE 'WS099';
                     END IF;
                     v_verdicts[v_signal.n] := v_verdict;
+                    v_refused := CASE
+                        WHEN v_verdict.status <> 'buffered' THEN v_signal.signal_name
+                    END;
                 END LOOP;
                 -- Lock rows that nothing needs.
                 FOR v_signal IN
