@@ -20,10 +20,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from flow_signal import migrate
 from flow_signal.embedded import EmbeddedServer, find_bin_dir
 from tests_py.proof import soak
-from tests_py.proof.crashes import Load
+from tests_py.proof.crashes import Load, install
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
@@ -72,7 +71,7 @@ def clock() -> Iterator[Clock]:
     clock = Clock(folder)
     try:
         with clock.server:
-            migrate.migrate(clock.server.conninfo())
+            install(clock.server.conninfo())
             yield clock
     finally:
         shutil.rmtree(folder)
@@ -291,7 +290,7 @@ def test_under_load(clock: Clock, client: Client) -> None:
     """The clock jumps while senders and engines work: nothing is lost, doubled or stuck, and no call fails."""
     client.connection.execute("CREATE DATABASE load")
     conninfo = clock.server.conninfo("load")
-    migrate.migrate(conninfo)
+    install(conninfo)
     load = Load(conninfo, timeouts=False).start()
     steps: Sequence[float] = [-1e-6, 1e-6, -0.001, 0.5, -0.5, 10, -10, HOUR, -HOUR]
     for _ in range(soak.scaled(20, 40)):

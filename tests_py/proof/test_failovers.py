@@ -250,7 +250,7 @@ def check_survivors(connection: psycopg.Connection[Any], senders: Senders) -> Co
     return numbers
 
 
-@pytest.mark.time_limit(1200)
+@pytest.mark.time_limit(3600)
 @pytest.mark.parametrize(
     "setting", SETTINGS if soak.LONG else SHORT, ids=lambda s: f"{s.synchronous_commit}{' lagging' if s.lag_ms else ''}"
 )

@@ -191,7 +191,7 @@ def objections(arguments: list[str], outcome: Outcome, before: Any, after: Any) 
                 yield f"{problem['sqlstate']} is not documented"
 
 
-@pytest.mark.time_limit(1200)
+@pytest.mark.time_limit(3600)
 def test_hostile_command_lines(
     database: str, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -369,7 +369,7 @@ def described(value: Any) -> str:
     return text if len(text) < 150 else f"{text[:120]}...{len(text)}"
 
 
-@pytest.mark.time_limit(1200)
+@pytest.mark.time_limit(3600)
 def test_hostile_python(database: str) -> None:
     """Both stores, over connections in autocommit."""
     seed = soak.seed() if soak.LONG else 1

@@ -56,7 +56,7 @@ def test_an_objection_is_found(
     caller.close()
 
 
-@pytest.mark.time_limit(1800)
+@pytest.mark.time_limit(3600)
 @pytest.mark.parametrize("encoding", SHARES)
 def test_hostile_sql(server: EmbeddedServer, login: str, encoding: str) -> None:
     name = f"hostile_{uuid4().hex}"
