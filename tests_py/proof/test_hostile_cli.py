@@ -13,10 +13,12 @@ import random
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import psycopg
 import pytest
+import typer.main
 
 from flow_signal.cli._exit_code import ExitCode
 from tests_py.cli.commands import PROBLEM, Outcome, command_line, run_here
@@ -200,6 +202,8 @@ def test_hostile_command_lines(
             monkeypatch.delenv(name)
     monkeypatch.setenv("FLOW_SIGNAL_DSN", database)
     monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=20s")
+    # Typer makes all commands anew each time, which takes longer than the rest together.
+    monkeypatch.setattr("typer.main.get_command", cache(typer.main.get_command))
     seed = soak.seed() if soak.LONG else 1
     lines = Lines(random.Random(seed))
     with psycopg.connect(database, autocommit=True) as admin:
