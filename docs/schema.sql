@@ -152,8 +152,7 @@ CREATE TABLE flow_signal.flow_signal_waiters (
     claim_id uuid,
     attempt integer,
     moved_at timestamptz
-)
-WITH (fillfactor='70');
+);
 
 ALTER TABLE flow_signal.flow_signal_waiters OWNER TO flow_signal_owner;
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from functools import lru_cache
 from inspect import signature
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+import psycopg
 from psycopg import Connection, Cursor, Error, IsolationLevel, OperationalError, ProgrammingError
 from psycopg.pq import TransactionStatus
+from psycopg.rows import BaseRowFactory, tuple_row
 from psycopg.sql import Composed
 
 from ._answering import answer
@@ -34,6 +37,7 @@ from ._connections import refuse_wrong_kind
 from ._waiting import GRACE_SECONDS, Wait, checked_channel, is_overdue, listen, unlisten
 from .inputs import (
     NO_PAYLOAD,
+    Dumps,
     ForeignWaiter,
     NewSignal,
     NewWaiter,
@@ -69,11 +73,21 @@ class Pool(Protocol):
         """Lend a connection; commit when the block ends well, else roll back."""
 
 
-class _Cursor(Cursor[T]):
-    """A cursor with the adapters of the store in place of the connection's."""
+@lru_cache
+def _cursor_class(factory: object) -> type[Cursor[Any]]:
+    """The connection's class of cursors, which may trace each call, with the adapters of the store.
 
-    __slots__ = ()
-    adapters = ADAPTERS
+    Those that send another kind of query are left out, as are functions that make cursors.
+    """
+    base: type[Cursor[Any]] = Cursor
+    if isinstance(factory, type) and issubclass(factory, Cursor):
+        base = Cursor if issubclass(factory, (psycopg.ClientCursor, psycopg.RawCursor)) else factory
+    return type("_Cursor", (base,), {"__slots__": (), "adapters": ADAPTERS})
+
+
+def _cursor(connection: Connection[Any], row_factory: BaseRowFactory[T]) -> Cursor[T]:
+    factory: Any = connection.cursor_factory
+    return _cursor_class(factory)(connection, row_factory=row_factory)
 
 
 class FlowSignalStore:
@@ -88,12 +102,19 @@ class FlowSignalStore:
     Errors: see `flow_signal.errors`.
     """
 
-    def __init__(self, conn_or_pool: Connection[Any] | Pool) -> None:
+    def __init__(self, conn_or_pool: Connection[Any] | Pool, *, dumps: Dumps | None = None) -> None:
+        """Make a store.
+
+        :param dumps: what writes each `payload` as JSON, in place of `json.dumps`: `msgspec.json.encode`,
+            `orjson.dumps`, `pydantic_core.to_json`. `payload_as` of a waiter reads it back.
+        """
         refuse_wrong_kind(conn_or_pool, Connection)
+        self._dumps = dumps
         self._lend: Callable[..., AbstractContextManager[Connection[Any]]]
         self._is_pooled = not isinstance(conn_or_pool, Connection)
         if isinstance(conn_or_pool, Connection):
-            self._lend = lambda timeout=None: nullcontext(conn_or_pool)
+            lent = nullcontext(conn_or_pool)  # may be entered again and again
+            self._lend = lambda timeout=None: lent
         elif "timeout" in signature(conn_or_pool.connection).parameters:
             self._lend = conn_or_pool.connection
         else:
@@ -176,7 +197,7 @@ class FlowSignalStore:
                 run_id=run_id,
                 signal_name=signal_name,
                 **given(
-                    payload_json=payload_text(payload, payload_json),
+                    payload_json=payload_text(payload, payload_json, self._dumps),
                     delivery_id=delivery_id,
                     buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for"),
                 ),
@@ -205,7 +226,7 @@ class FlowSignalStore:
                 "deliver_to_step",
                 run_id=run_id,
                 step_key=step_key,
-                **given(payload_json=payload_text(payload, payload_json), delivery_id=delivery_id),
+                **given(payload_json=payload_text(payload, payload_json, self._dumps), delivery_id=delivery_id),
             )
         )
         return result
@@ -407,7 +428,7 @@ class FlowSignalStore:
         return self._fetch(
             delivery_call(
                 "deliver_signals",
-                **signal_columns(signals),
+                **signal_columns(signals, self._dumps),
                 **given(buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for")),
             )
         )
@@ -423,7 +444,7 @@ class FlowSignalStore:
             delivery_call(
                 "broadcast_signal",
                 signal_name=signal_name,
-                **given(payload_json=payload_text(payload, payload_json)),
+                **given(payload_json=payload_text(payload, payload_json, self._dumps)),
             )
         )
 
@@ -567,9 +588,9 @@ class FlowSignalStore:
 
 def fetch(connection: Connection[Any], call: Call[T]) -> list[T]:
     """Make one call on a connection and return its rows."""
-    with _Cursor(connection, row_factory=call.row_factory) as cursor:
-        cursor.execute(call.query, call.arguments, binary=True)
-        return cursor.fetchall()
+    cursor = _cursor(connection, call.row_factory)
+    cursor.execute(call.query, call.arguments, binary=True)
+    return cursor.fetchall()
 
 
 def fetch_and_commit(connection: Connection[Any], call: Call[T]) -> list[T]:
@@ -579,8 +600,7 @@ def fetch_and_commit(connection: Connection[Any], call: Call[T]) -> list[T]:
 
 
 def _execute(connection: Connection[Any], command: Composed) -> None:
-    with _Cursor(connection) as cursor:
-        cursor.execute(command)
+    _cursor(connection, tuple_row).execute(command)
 
 
 def _refuse_transaction(connection: Connection[Any]) -> None:

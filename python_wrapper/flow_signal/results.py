@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from .errors import UnreadablePayloadError
+
+P = TypeVar("P")
 
 
 class WaiterState(str, Enum):
@@ -110,6 +113,13 @@ class FlowSignalWaiter:
         """
         return _loaded(self.payload_json)
 
+    def payload_as(self, loads: Callable[[str], P]) -> P:
+        """Return the payload as `loads` reads its text: `Model.model_validate_json`, `msgspec.json.Decoder(T).decode`.
+
+        :raises UnreadablePayloadError: there is no payload. What `loads` raises is its own, and may show the payload.
+        """
+        return _loaded_as(self.payload_json, loads)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedWaiter(FlowSignalWaiter):
@@ -169,6 +179,13 @@ class BufferedSignal:
         :raises UnreadablePayloadError: `json.loads` does not read it, though it is valid JSON.
         """
         return _loaded(self.payload_json)
+
+    def payload_as(self, loads: Callable[[str], P]) -> P:
+        """Return the payload as `loads` reads its text: `Model.model_validate_json`, `msgspec.json.Decoder(T).decode`.
+
+        :raises UnreadablePayloadError: there is no payload. What `loads` raises is its own, and may show the payload.
+        """
+        return _loaded_as(self.payload_json, loads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,3 +257,9 @@ def _loaded(payload_json: str | None) -> Any:
         reason = str(error)
     # Not from the error of json, which may hold the payload.
     raise UnreadablePayloadError(f"json.loads cannot read the payload: {reason}; payload_json has its text")
+
+
+def _loaded_as(payload_json: str | None, loads: Callable[[str], P]) -> P:
+    if payload_json is None:
+        raise UnreadablePayloadError("there is no payload: nothing was delivered, or a signal without a payload")
+    return loads(payload_json)

@@ -96,6 +96,7 @@ WRONG_USAGE = [
     (["deliver", "{run}", "go", "--payload-file", "/nowhere"], "/nowhere: No such file or directory"),
     (["deliver", "{run}", "go", "\udcff"], "an argument is not encoded in UTF-8"),
     (["serve", "--port", "65536"], "--port"),
+    (["list", "--state", "x" * 100_000], "xxx... (1000"),
 ]
 
 
