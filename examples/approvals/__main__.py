@@ -90,7 +90,7 @@ def main() -> None:
         "--port", type=int, default=0, help="the TCP port on 127.0.0.1; 0, the default, takes a free one"
     )
     port = parser.parse_args().port
-    # Ctrl-C goes to all processes of the terminal; the server and the worker are to end after this one's last words.
+    # as Ctrl-C
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     password = secrets.token_urlsafe(6)

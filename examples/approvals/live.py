@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from uuid import UUID
 
+import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from flow_signal import AsyncWaitHub, WaiterExpiredError, WaiterNotFoundError
@@ -39,16 +40,20 @@ class Live:
         """Find what is new, until cancelled."""
         try:
             while True:
-                async with self._pool.connection() as connection:
-                    query = "SELECT run_id, step_key FROM approvals.requests WHERE outcome IS NULL"
-                    keys = await (await connection.execute(query)).fetchall()
-                for key in {*keys} - self._waits.keys():
-                    self._waits[key] = asyncio.create_task(self._wait(key))
-                    self._tell(key)
+                with suppress(psycopg.OperationalError):  # the database does not answer: look again
+                    await self._look()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             for task in self._waits.values():
                 task.cancel()
+
+    async def _look(self) -> None:
+        async with self._pool.connection() as connection:
+            query = "SELECT run_id, step_key FROM approvals.requests WHERE outcome IS NULL"
+            keys = await (await connection.execute(query)).fetchall()
+        for key in {*keys} - self._waits.keys():
+            self._waits[key] = asyncio.create_task(self._wait(key))
+            self._tell(key)
 
     async def _wait(self, key: Key) -> None:
         with suppress(WaiterExpiredError, WaiterNotFoundError):

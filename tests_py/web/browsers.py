@@ -48,9 +48,9 @@ class Browser:
         text: str = self.find(selector).text
         return text
 
-    def wait_for(self, text: str, selector: str = "main") -> None:
+    def wait_for(self, text: str, selector: str = "main", seconds: float = PATIENCE_SECONDS) -> None:
         """Return as soon as the element has the text, whichever page it is on."""
-        waiting = WebDriverWait(self.driver, PATIENCE_SECONDS, poll_frequency=0.02, ignored_exceptions=[Exception])
+        waiting = WebDriverWait(self.driver, seconds, poll_frequency=0.02, ignored_exceptions=[Exception])
         waiting.until(lambda _: text in self.text(selector), f"no {text!r}")
 
     def show(self, *, width: int = 1000, height: int = 800, dark: bool = False) -> None:
