@@ -24,8 +24,10 @@ from ._calls import (
     delivery_call,
     health_view,
     import_call,
+    issue_call,
     signal_stats_view,
     text_call,
+    token_call,
     truth_call,
     waiter_call,
 )
@@ -50,6 +52,7 @@ from .results import (
     BufferedSignal,
     BufferedSignalState,
     ClaimedWaiter,
+    FlowSignalToken,
     FlowSignalWaiter,
     Health,
     ImportedWaiter,
@@ -225,6 +228,62 @@ class AsyncFlowSignalStore:
             )
         )
         return result
+
+    async def issue_token(
+        self,
+        run_id: UUID | str,
+        step_key: str,
+        *,
+        expires_at: datetime | None = None,
+        expires_in: timedelta | None = None,
+    ) -> str | None:
+        """Return a token with which its holder can answer this step, once; None if the step is not registered.
+
+        The text is stored nowhere: send it on, after the commit. It is void as soon as the waiter is removed or moved
+        to another signal.
+
+        :param expires_at: the token's own deadline, an aware datetime; None: as long as the waiter is there.
+        :param expires_in: the same from now, by the clock of the database, in place of expires_at.
+        :raises ValueError: expires_at has no time zone.
+        """
+        [token] = await self._fetch(
+            issue_call(
+                "issue_token",
+                run_id=run_id,
+                step_key=step_key,
+                **given(expires_at=instant(expires_at, expires_in, "expires_at", "expires_in")),
+            )
+        )
+        return token
+
+    async def revoke_tokens(self, run_id: UUID | str, step_key: str) -> int:
+        """Make all tokens of a step void that were not redeemed; return how many.
+
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        [revoked] = await self._fetch(count_call("revoke_tokens", run_id=run_id, step_key=step_key))
+        return revoked
+
+    async def redeem_token(
+        self, token: str, payload: object = NO_PAYLOAD, *, payload_json: str | bytes | bytearray | None = None
+    ) -> SignalDeliveryResult:
+        """Send a signal to the step that the token was issued for.
+
+        A token that is void or was never issued is not found, whatever the text. A redeemed token with the same
+        payload gets the first answer again. The payload is given as in `deliver_signal`, which also says what it may
+        raise.
+
+        :raises DeliveryIdReusedError: the token was redeemed with another payload.
+        """
+        [result] = await self._fetch(
+            delivery_call("redeem_token", token=token, **given(payload_json=payload_text(payload, payload_json)))
+        )
+        return result
+
+    async def describe_token(self, token: str) -> FlowSignalToken | None:
+        """Return what may be shown before the token is redeemed; None if it is void. Reads only."""
+        tokens = await self._fetch(token_call("describe_token", token=token))
+        return tokens[0] if tokens else None
 
     async def get_waiter(self, run_id: UUID | str, step_key: str) -> FlowSignalWaiter | None:
         """Return the waiter of a step, or None; reads only, so that a hot standby will do."""

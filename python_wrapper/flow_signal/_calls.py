@@ -32,6 +32,7 @@ from .results import (
     BufferedSignal,
     BufferedSignalState,
     ClaimedWaiter,
+    FlowSignalToken,
     FlowSignalWaiter,
     Health,
     ImportedWaiter,
@@ -39,6 +40,7 @@ from .results import (
     SignalDeliveryResult,
     SignalDeliveryStatus,
     SignalStats,
+    TokenState,
     WaiterState,
 )
 
@@ -77,6 +79,16 @@ def delivery_call(function: str, /, **arguments: Any) -> Call[SignalDeliveryResu
 def buffered_signal_call(function: str, /, **arguments: Any) -> Call[BufferedSignal]:
     """A call that returns rows of type flow_signal_v1.buffered_signal."""
     return _call(function, arguments, _BUFFERED_SIGNAL)
+
+
+def token_call(function: str, /, **arguments: Any) -> Call[FlowSignalToken]:
+    """A call that returns rows of type flow_signal_v1.token."""
+    return _call(function, arguments, _TOKEN)
+
+
+def issue_call(function: str, /, **arguments: Any) -> Call[str | None]:
+    """A call that returns a token, or NULL."""
+    return _call(function, arguments, _single(function))
 
 
 def text_call(function: str, /, **arguments: Any) -> Call[str]:
@@ -183,6 +195,7 @@ _CLAIMED_WAITER = _rows(ClaimedWaiter, state=WaiterState)
 _IMPORTED_WAITER = _rows(ImportedWaiter, outcome=ImportOutcome)
 _DELIVERY = _rows(SignalDeliveryResult, status=SignalDeliveryStatus)
 _BUFFERED_SIGNAL = _rows(BufferedSignal, state=BufferedSignalState)
+_TOKEN = _rows(FlowSignalToken, state=TokenState)
 _SIGNAL_STATS = _rows(SignalStats)
 _HEALTH = _rows(Health, problems=tuple)
 

@@ -301,6 +301,7 @@ CHECKS: dict[str, Callable[[str, object], object]] = {
     "queue": as_text,
     "wake_channel": as_text,
     "delivery_id": as_text,
+    "token": as_text,
     "state": as_text,
     "after_run_id": as_uuid,
     "after_step_key": as_text,

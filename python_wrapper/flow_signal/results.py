@@ -45,6 +45,21 @@ class SignalDeliveryStatus(str, Enum):
     __str__ = str.__str__
 
 
+class TokenState(str, Enum):
+    """What the holder of a token can expect of it."""
+
+    WAITING = "waiting"
+    """It can be redeemed."""
+    REDEEMED = "redeemed"
+    """It was redeemed: the same payload gets the first answer again."""
+    DELIVERED = "delivered"
+    """Another signal was faster."""
+    EXPIRED = "expired"
+    """The deadline of the waiter has passed."""
+
+    __str__ = str.__str__
+
+
 class ImportOutcome(str, Enum):
     """What became of a waiter of another store."""
 
@@ -121,13 +136,24 @@ class SignalDeliveryResult:
     """What became of a signal: one row of type flow_signal_v1.delivery."""
 
     status: SignalDeliveryStatus
-    run_id: UUID
+    run_id: UUID | None
+    """The run that was addressed; None only when a token was not found."""
     step_key: str | None
     """The step whose waiter decided the status; None when there is none (not found, buffered)."""
     delivered_at: datetime | None
     """When that waiter got its payload, in this call or before; None when it has none."""
     replayed: bool
-    """The delivery id was recorded before: this is what became of that signal, and nothing was written now."""
+    """The delivery id or token was used before: this is what became of that signal, and nothing was written now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSignalToken:
+    """What may be shown to the holder of a token: one row of type flow_signal_v1.token."""
+
+    signal_name: str
+    state: TokenState
+    expires_at: datetime | None
+    """Until when the token can be redeemed; None for ever, and None when it was redeemed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
