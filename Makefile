@@ -57,8 +57,9 @@ test-clients: .venv/dev.stamp $(SCRIPT) .tools/postgresql-15 .tools/postgresql-1
 	$(CLEAN) $(PYTHON_BIN)/python -m tests_py.clients.table $(if $(WRITE),--write)
 
 .PHONY: soak
-soak: .venv/dev.stamp $(SCRIPT)  ## Stress the core with random transactions for ten minutes
-	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 $(PYTHON_BIN)/python -m pytest -rP tests_py/concurrency/test_stress.py
+soak: .venv/dev.stamp $(SCRIPT)  ## Run the long form of the proof, about an hour (T=one file of tests_py/proof)
+	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 FLOW_SIGNAL_PROOF=long $(PYTHON_BIN)/python -m pytest -rP \
+	    $(or $(T),tests_py/concurrency/test_stress.py tests_py/wait/test_endurance.py tests_py/proof)
 
 .PHONY: bench
 bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: 45)

@@ -96,6 +96,7 @@ WRONG_USAGE = [
     (["deliver", "{run}", "go", "--payload-file", "/nowhere"], "/nowhere: No such file or directory"),
     (["deliver", "{run}", "go", "\udcff"], "an argument is not encoded in UTF-8"),
     (["serve", "--port", "65536"], "--port"),
+    (["list", "--state", "x" * 100_000], "xxx... (1000"),
 ]
 
 
@@ -148,6 +149,8 @@ def test_no_connection_by_the_environment(
         ["deliver", "{run}", "go"],
         ["deliver", "--from", "-"],
         ["broadcast", "go"],
+        ["token", "{run}", "ask"],
+        ["redeem", "fst_"],
         ["claim", "q"],
         ["list"],
         ["list-buffered"],
@@ -267,6 +270,8 @@ def test_every_command_is_in_the_help(bare: Command) -> None:
     commands |= {
         "deliver-step",
         "extend",
+        "token",
+        "redeem",
         "withdraw",
         "purge-buffered",
         "list-buffered",

@@ -345,6 +345,22 @@ def test_an_overdue_first_waiter_beside_removals_in_reverse(stage: Stage, run: R
         assert b(run.deliver("B")) == "not_found"
 
 
+def test_buffering_before_a_delivery_beside_a_batch(stage: Stage, run: Run, a: Session, b: Session) -> None:
+    """Another one: the transaction has a lock row when it wants a waiter's row; the batch has the row first."""
+    a(run.register("w", "late"))
+    a.begin()
+    assert a(run.deliver("A", "early", buffer_until=FAR)) == "buffered"
+    batch = b.start(deliver_many((run, "early", "B"), (run, "late", "D")))
+    assert stage.waits(batch)
+    sender = a.start(run.deliver("C", "late"))
+    if sender.answer() == "40P01":
+        a.rollback()
+        assert batch.answer() == "not_found, delivered w"
+    else:
+        assert (batch.answer(), sender.answer()) == ("40P01", "delivered w")
+        a.commit()
+
+
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "ROLLBACK TO s"])
 def test_broadcast_beside_an_engine(stage: Stage, run: Run, a: Session, b: Session, end: str) -> None:
     """A broadcast that waits for a step reaches the one that comes in its place."""

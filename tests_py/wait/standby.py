@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,10 @@ class Pair:
 
     def promote(self) -> None:
         with psycopg.connect(self.standby.conninfo(), autocommit=True) as connection:
-            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+            # Not one call that waits: its snapshot could be in the way of what is replayed meanwhile.
+            connection.execute("SELECT pg_promote(wait => false)")
+            while connection.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+                time.sleep(0.01)
 
     def _copy(self, data_dir: Path) -> None:
         program = str(self.primary.bin_dir / "pg_basebackup")

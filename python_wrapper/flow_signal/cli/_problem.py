@@ -12,6 +12,9 @@ import psycopg
 from ._exit_code import ExitCode
 from ._stream import NotPrinted
 
+MOST_CHARACTERS = 1000
+"""Of a message: what it quotes of the command line may be as long as that."""
+
 
 @dataclass(kw_only=True, eq=False)
 class Problem(Exception):
@@ -24,6 +27,10 @@ class Problem(Exception):
     sqlstate: str | None = None
     line: int | None = None
     """Of the file of --from: the problem is that of this line alone."""
+
+    def __post_init__(self) -> None:
+        if len(self.message) > MOST_CHARACTERS:
+            self.message = f"{self.message[:MOST_CHARACTERS]}... ({len(self.message)} characters)"
 
     def texts(self) -> dict[str, str]:
         """Return the parts of the problem that are there, for people."""
