@@ -391,8 +391,11 @@ class Load:
                     kept = "SELECT count(*) FROM flow_signal_v1.list_buffered_signals(%s, %s) WHERE state = 'buffered'"
                     while connection.execute(kept, [run, name]).fetchone() != (0,):
                         step = uuid4().hex
-                        connection.execute(REGISTER, [[run], [step], [name], [None]])
+                        rows = connection.execute(REGISTER, [[run], [step], [name], [None]]).fetchall()
                         books.registered.add((run, step))
+                        if rows[0][0] != "delivered":
+                            books.wrong.append(f"step {step} does not take a buffered signal")
+                            break
             left = "SELECT count(*) FROM flow_signal.flow_signal_waiters"
             limit = time.monotonic() + 10
             while connection.execute(left).fetchone() != (0,) and time.monotonic() < limit:
