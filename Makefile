@@ -52,10 +52,14 @@ upgrade-check: .venv/dev.stamp .tools/pg_prove .tools/pgtap.sql .tools/postgresq
 	$(CLEAN) $(PYTHON_BIN)/python -m pytest tests_py/upgrade
 	$(CLEAN) $(PYTHON_BIN)/python -m tests_sql.upgrade.run $(SQL_TESTS)
 
+.PHONY: test-clients
+test-clients: .venv/dev.stamp $(SCRIPT) .tools/postgresql-15 .tools/postgresql-18  ## Run clients/ on 15 and 18, directly and through PgBouncer (WRITE=1: update docs/clients.md)
+	$(CLEAN) $(PYTHON_BIN)/python -m tests_py.clients.table $(if $(WRITE),--write)
+
 .PHONY: soak
 soak: .venv/dev.stamp $(SCRIPT)  ## Run the long form of the proof, about an hour (T=one file of tests_py/proof)
 	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 FLOW_SIGNAL_PROOF=long $(PYTHON_BIN)/python -m pytest -rP \
-	    $(or $(T),tests_py/concurrency/test_stress.py tests_py/proof)
+	    $(or $(T),tests_py/concurrency/test_stress.py tests_py/wait/test_endurance.py tests_py/proof)
 
 .PHONY: bench
 bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: 45)

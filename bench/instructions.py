@@ -34,6 +34,14 @@ WAIT_UNTIL = "register_waiter(r, 'step', 'go', '2999-01-01')"
 OVERDUE = "register_waiter(r, 'step', 'go', '2000-01-01')"
 GET = "get_waiter(r, 'step')"
 REMOVE = "remove_waiter(r, 'step')"
+ISSUE = "issue_token(r, 'step')"
+# A token whose text follows from the run: to make it costs a call some 3,000 instructions.
+SECRET = "repeat(md5(r::text), 2)"
+KNOWN_TOKEN = f"""INSERT INTO flow_signal.flow_signal_tokens (run_id, token_hash, step_key, signal_name, registered_at)
+SELECT r, sha256(decode({SECRET}, 'hex')), 'step', 'go', w.created_at
+FROM flow_signal.flow_signal_waiters AS w WHERE w.run_id = r"""
+TOKEN = f"concat('fst_', replace(r::text, '-', ''), '_', {SECRET})"
+REDEEM = f"redeem_token({TOKEN}, '{PAYLOAD}')"
 # name of a call -> (calls made before, for each run; the call)
 CALLS: dict[str, tuple[tuple[str, ...], str]] = {
     "register, first of its signal": ((), WAIT),
@@ -50,6 +58,13 @@ CALLS: dict[str, tuple[tuple[str, ...], str]] = {
     "deliver, expired": ((OVERDUE, SEND), SEND),
     "deliver, not_found": ((), SEND),
     "deliver, buffered": ((), SEND_EARLY),
+    "token, issue": ((WAIT,), ISSUE),
+    "token, describe": ((WAIT, KNOWN_TOKEN), f"describe_token({TOKEN})"),
+    "token, redeem": ((WAIT, KNOWN_TOKEN), REDEEM),
+    "token, redeem again": ((WAIT, KNOWN_TOKEN, REDEEM), REDEEM),
+    "token, redeem an unknown one": ((WAIT,), REDEEM),
+    "token, redeem no token": ((WAIT,), f"redeem_token(repeat('x', 101), '{PAYLOAD}')"),
+    "token, revoke": ((WAIT, KNOWN_TOKEN), "revoke_tokens(r, 'step')"),
     "get": ((WAIT,), GET),
     "remove": ((WAIT, SEND), REMOVE),
 }
@@ -149,7 +164,9 @@ def main() -> None:
         counts = {}
         for call, (before, ours) in CALLS.items():
             if options.call in call:
-                setup = [f"PERFORM * FROM flow_signal_v1.{each}" for each in before]
+                setup = [
+                    each if " " in each.split("(")[0] else f"PERFORM * FROM flow_signal_v1.{each}" for each in before
+                ]
                 counts[call] = callgrind.count(setup, f"PERFORM * FROM flow_signal_v1.{ours}") - loop
                 print(f"{call:36}{counts[call]:10,.0f}", flush=True)
         if counts.keys() >= set(LIFECYCLE):

@@ -26,10 +26,8 @@ CONTENDERS = {
     "check_constraints": f"""ALTER TABLE {WAITERS}
         ADD CHECK (status IN ('waiting', 'delivered', 'expired')),
         ADD CHECK ((status = 'delivered') = (delivered_at IS NOT NULL) AND (delivered_at < expires_at) IS NOT FALSE)""",
-    "fillfactor_100": f"ALTER TABLE {WAITERS} SET (fillfactor = 100)",
     "fillfactor_85": f"ALTER TABLE {WAITERS} SET (fillfactor = 85)",
-    "fillfactor_50": f"ALTER TABLE {WAITERS} SET (fillfactor = 50)",
-    "fillfactor_30": f"ALTER TABLE {WAITERS} SET (fillfactor = 30)",
+    "fillfactor_70": f"ALTER TABLE {WAITERS} SET (fillfactor = 70)",
 }
 REGISTER = "SELECT run_id FROM flow_signal_v1.register_waiter(%s, 'approve', 'approval')"
 DELIVER = "SELECT status FROM flow_signal_v1.deliver_signal(%s, 'approval', %s)"

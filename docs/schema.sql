@@ -64,6 +64,16 @@ ALTER TYPE flow_signal_v1.imported_waiter OWNER TO flow_signal_owner;
 
 COMMENT ON TYPE flow_signal_v1.imported_waiter IS 'What became of a waiter to be imported. outcome: imported; changed (imported, but not quite as it was); present (its step waits here already); conflict (it waits here for something else) or refused. Only the first two change anything here. detail: why.';
 
+CREATE TYPE flow_signal_v1.token AS (
+	signal_name text,
+	state text,
+	expires_at timestamptz
+);
+
+ALTER TYPE flow_signal_v1.token OWNER TO flow_signal_owner;
+
+COMMENT ON TYPE flow_signal_v1.token IS 'What a page may show to the holder of a token. state: waiting; redeemed, by this token; delivered, by another signal; or expired. expires_at: until when the token can be redeemed, NULL for ever, and NULL once it is redeemed.';
+
 CREATE TYPE flow_signal_v1.waiter AS (
 	run_id uuid,
 	step_key text,
@@ -140,9 +150,9 @@ CREATE TABLE flow_signal.flow_signal_waiters (
     payload_json json,
     status text NOT NULL COLLATE pg_catalog."C",
     claim_id uuid,
-    attempt integer
-)
-WITH (fillfactor='70');
+    attempt integer,
+    moved_at timestamptz
+);
 
 ALTER TABLE flow_signal.flow_signal_waiters OWNER TO flow_signal_owner;
 
@@ -157,6 +167,8 @@ COMMENT ON COLUMN flow_signal.flow_signal_waiters.status IS 'waiting, delivered 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.claim_id IS 'The claim that has the waiter; NULL if it was never claimed, or given back.';
 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.attempt IS 'How many times the waiter was claimed; NULL before the first claim.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.moved_at IS 'When the step was moved here from another signal; NULL if it was not. Tokens that were issued before then are void.';
 
 CREATE FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) RETURNS flow_signal.flow_signal_waiters
     LANGUAGE plpgsql
@@ -230,6 +242,40 @@ CREATE FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) RETU
 ALTER FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) IS 'A payload as JSON, byte for byte; refuses a text that is not JSON, too deep or over 1 MiB.';
+
+CREATE TABLE flow_signal.flow_signal_tokens (
+    run_id uuid NOT NULL,
+    token_hash bytea NOT NULL,
+    step_key text NOT NULL COLLATE pg_catalog."C",
+    signal_name text NOT NULL COLLATE pg_catalog."C",
+    registered_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    delivered_at timestamptz,
+    payload_hash bytea
+);
+
+ALTER TABLE flow_signal.flow_signal_tokens OWNER TO flow_signal_owner;
+
+COMMENT ON TABLE flow_signal.flow_signal_tokens IS 'One row for each token that was issued and not revoked. A redeemed token outlives its waiter, as a receipt does: remove_run or purge deletes it.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_tokens.token_hash IS 'SHA-256 of the random part of the token. The token itself is stored nowhere.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_tokens.registered_at IS 'The registration that the token is for: coalesce(moved_at, created_at) of its waiter.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_tokens.expires_at IS 'The token''s own deadline; NULL: as long as its waiter is there.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_tokens.delivered_at IS 'When the token was redeemed; NULL if it was not.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_tokens.payload_hash IS 'SHA-256 of the payload that the token delivered, as in a receipt.';
+
+CREATE FUNCTION flow_signal.parse_token(p_token text) RETURNS flow_signal.flow_signal_tokens
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal/parse_token.sql $$;
+
+ALTER FUNCTION flow_signal.parse_token(p_token text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.parse_token(p_token text) IS 'The key under which a token is stored: its run id and its hash.';
 
 CREATE FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) RETURNS boolean
     LANGUAGE plpgsql
@@ -339,7 +385,7 @@ CREATE FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_de
 
 ALTER FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) IS 'Refuses a delivery id that was used with another payload, in the one wording for it.';
+COMMENT ON FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) IS 'Refuses a delivery id, or a token (p_delivery_id is NULL), that was used with another payload, in the one wording for it.';
 
 CREATE FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) RETURNS SETOF flow_signal_v1.waiter
     LANGUAGE plpgsql ROWS 1
@@ -425,6 +471,16 @@ ALTER FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_
 
 COMMENT ON FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) IS 'Sends a signal to exactly one step, whatever signal it waits for. Returns one row with the verdict: delivered, already_delivered, expired or not_found. p_payload_json: JSON text, at most 1 MiB. p_delivery_id: a retry under the same id gets the first answer; an id that this step, or another step of the same signal, has received or that is buffered for its signal, counts as used: give the answer of each step an id of its own.';
 
+CREATE FUNCTION flow_signal_v1.describe_token(p_token text) RETURNS SETOF flow_signal_v1.token
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$ sql/functions/flow_signal_v1/describe_token.sql $$;
+
+ALTER FUNCTION flow_signal_v1.describe_token(p_token text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.describe_token(p_token text) IS 'What a page may show before the token is redeemed; no row for a token that is void or was never issued. Reads only; works on a hot standby.';
+
 CREATE FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -465,6 +521,16 @@ ALTER FUNCTION flow_signal_v1.import_waiters(p_run_ids uuid[], p_step_keys text[
 
 COMMENT ON FUNCTION flow_signal_v1.import_waiters(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_created_at timestamptz[], p_expires_at timestamptz[], p_delivered_at timestamptz[], p_payloads_json text[], p_dry_run boolean) IS 'Takes over waiters of another store, each with the created_at that it had; element n of each array belongs to waiter n. Returns what became of each, in their order. A step that waits here already is left as it is, so that a repeat brings only what is new. p_dry_run: say it and change nothing.';
 
+CREATE FUNCTION flow_signal_v1.issue_token(p_run_id uuid, p_step_key text, p_expires_at timestamptz DEFAULT NULL::timestamptz) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$ sql/functions/flow_signal_v1/issue_token.sql $$;
+
+ALTER FUNCTION flow_signal_v1.issue_token(p_run_id uuid, p_step_key text, p_expires_at timestamptz) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.issue_token(p_run_id uuid, p_step_key text, p_expires_at timestamptz) IS 'Makes a token, with which somebody who knows nothing else can answer this step, once: send it after the commit. Only its hash is stored. NULL if the step is not registered. The token is void when the waiter is removed or moved to another signal, from p_expires_at on (NULL: as long as the waiter is there), and after revoke_tokens.';
+
 CREATE FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid DEFAULT NULL::uuid, p_signal_name text DEFAULT NULL::text, p_state text DEFAULT NULL::text, p_after_run_id uuid DEFAULT NULL::uuid, p_after_signal_name text DEFAULT NULL::text, p_after_position bigint DEFAULT NULL::bigint, p_limit integer DEFAULT 100) RETURNS SETOF flow_signal_v1.buffered_signal
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -496,7 +562,7 @@ CREATE FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integ
 
 ALTER FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) IS 'Deletes up to p_limit (1 to 100000) rows: waiters that were delivered or expired before p_settled_before, fetched by their engine or not; buffered signals whose time ended before then; receipts of deliveries before then whose waiter is gone; lock rows that no waiter and no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops early after a quarter of a second if it has found some; 0: none is left, except rows that others have locked. Call it until then, each call in a transaction of its own.';
+COMMENT ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit integer) IS 'Deletes up to p_limit (1 to 100000) rows: waiters that were delivered or expired before p_settled_before, fetched by their engine or not; buffered signals whose time ended before then; receipts of deliveries, and tokens redeemed, before then whose waiter is gone; tokens that ended before then or whose waiter is gone, unless they were redeemed; lock rows that no waiter and no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops early after a quarter of a second if it has found some; 0: none is left, except rows that others have locked. Call it until then, each call in a transaction of its own.';
 
 CREATE FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -506,6 +572,16 @@ CREATE FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_l
 ALTER FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) IS 'Deletes up to p_limit (1 to 100000) buffered signals that were buffered before p_buffered_before, live ones included, and returns how many. Their delivery ids are forgotten. Call it until it returns 0, each call in a transaction of its own.';
+
+CREATE FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text DEFAULT NULL::text) RETURNS SETOF flow_signal_v1.delivery
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$ sql/functions/flow_signal_v1/redeem_token.sql $$;
+
+ALTER FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text) IS 'Sends a signal to the step that the token was issued for. Returns one row with the verdict: delivered, already_delivered, expired, or not_found for every token that is void or was never issued. p_payload_json: JSON text, at most 1 MiB. The same token and payload again get the first answer, also after the waiter was removed.';
 
 CREATE FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz DEFAULT NULL::timestamptz, p_wake_channel text DEFAULT NULL::text, p_queue text DEFAULT NULL::text) RETURNS SETOF flow_signal_v1.waiter
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -540,7 +616,7 @@ CREATE FUNCTION flow_signal_v1.remove_run(p_run_id uuid) RETURNS bigint
 
 ALTER FUNCTION flow_signal_v1.remove_run(p_run_id uuid) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.remove_run(p_run_id uuid) IS 'Forgets all of a run that is over: waiters, buffered signals, receipts and lock rows. Returns how many waiters it deleted. A registration or a buffered signal of another transaction that is not committed yet stays.';
+COMMENT ON FUNCTION flow_signal_v1.remove_run(p_run_id uuid) IS 'Forgets all of a run that is over: waiters, buffered signals, receipts, tokens and lock rows. Returns how many waiters it deleted. A registration or a buffered signal of another transaction that is not committed yet stays.';
 
 CREATE FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid DEFAULT NULL::uuid) RETURNS SETOF flow_signal_v1.waiter
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -551,6 +627,18 @@ CREATE FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_c
 ALTER FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) IS 'Deletes a waiter and returns what it deleted, with a payload that came at the last moment; no row when there is nothing to delete. p_claim_id: only if that claim still has the waiter.';
+
+CREATE FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    AS $$ sql/functions/flow_signal_v1/revoke_tokens.sql $$;
+
+ALTER FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) IS 'Makes all tokens of a step void, except those that were redeemed. Returns how many. There is no need to call it before a removal: that makes them void as well.';
 
 CREATE FUNCTION flow_signal_v1.version() RETURNS text
     LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE
@@ -785,6 +873,9 @@ ALTER TABLE ONLY flow_signal.flow_signal_receipts
 ALTER TABLE ONLY flow_signal.flow_signal_settings
     ADD CONSTRAINT flow_signal_settings_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY flow_signal.flow_signal_tokens
+    ADD CONSTRAINT flow_signal_tokens_pkey PRIMARY KEY (run_id, token_hash);
+
 ALTER TABLE ONLY flow_signal.flow_signal_waiters
     ADD CONSTRAINT flow_signal_waiters_pkey PRIMARY KEY (run_id, step_key);
 
@@ -797,11 +888,14 @@ CREATE INDEX flow_signal_buffered_signals_next_idx ON flow_signal.flow_signal_bu
 
 CREATE INDEX flow_signal_buffered_signals_until_idx ON flow_signal.flow_signal_buffered_signals USING btree (buffered_until) WHERE ("position" > 0);
 
+CREATE INDEX flow_signal_tokens_step_idx ON flow_signal.flow_signal_tokens USING btree (run_id, step_key) WHERE (step_key <> ''::text);
+
 CREATE INDEX flow_signal_waiters_due_idx ON flow_signal.flow_signal_waiters USING btree (queue, due_at, run_id, step_key) WHERE (due_at IS NOT NULL);
 
 CREATE INDEX flow_signal_waiters_fifo_idx ON flow_signal.flow_signal_waiters USING btree (run_id, signal_name, status, created_at, step_key) WHERE (status <> ''::text);
 
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_sender;
+GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_redeemer;
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_reader;
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_engine;
 GRANT USAGE ON SCHEMA flow_signal_v1 TO flow_signal_broadcaster;
@@ -814,6 +908,8 @@ REVOKE ALL ON TYPE flow_signal_v1.claimed_waiter FROM PUBLIC;
 REVOKE ALL ON TYPE flow_signal_v1.delivery FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.imported_waiter FROM PUBLIC;
+
+REVOKE ALL ON TYPE flow_signal_v1.token FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.waiter FROM PUBLIC;
 
@@ -842,6 +938,8 @@ REVOKE ALL ON FUNCTION flow_signal.is_soon(p_interval interval, p_from timestamp
 REVOKE ALL ON FUNCTION flow_signal.lock_signal(p_run_id uuid, p_signal_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.parse_payload(p_what text, p_payload_json text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION flow_signal.parse_token(p_token text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) FROM PUBLIC;
 
@@ -889,6 +987,9 @@ GRANT ALL ON FUNCTION flow_signal_v1.deliver_signals(p_run_ids uuid[], p_signal_
 REVOKE ALL ON FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) TO flow_signal_sender;
 
+REVOKE ALL ON FUNCTION flow_signal_v1.describe_token(p_token text) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.describe_token(p_token text) TO flow_signal_redeemer;
+
 REVOKE ALL ON FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.extend_claim(p_run_id uuid, p_step_key text, p_claim_id uuid, p_lease interval) TO flow_signal_engine;
 
@@ -900,6 +1001,9 @@ GRANT ALL ON FUNCTION flow_signal_v1.import_floworchestrator(p_schema text, p_li
 
 REVOKE ALL ON FUNCTION flow_signal_v1.import_waiters(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_created_at timestamptz[], p_expires_at timestamptz[], p_delivered_at timestamptz[], p_payloads_json text[], p_dry_run boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.import_waiters(p_run_ids uuid[], p_step_keys text[], p_signal_names text[], p_created_at timestamptz[], p_expires_at timestamptz[], p_delivered_at timestamptz[], p_payloads_json text[], p_dry_run boolean) TO flow_signal_admin;
+
+REVOKE ALL ON FUNCTION flow_signal_v1.issue_token(p_run_id uuid, p_step_key text, p_expires_at timestamptz) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.issue_token(p_run_id uuid, p_step_key text, p_expires_at timestamptz) TO flow_signal_engine;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_signal_name text, p_after_position bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_signal_name text, p_after_position bigint, p_limit integer) TO flow_signal_reader;
@@ -913,6 +1017,9 @@ GRANT ALL ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit
 REVOKE ALL ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) TO flow_signal_admin;
 
+REVOKE ALL ON FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text) TO flow_signal_redeemer;
+
 REVOKE ALL ON FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.register_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz, p_wake_channel text, p_queue text) TO flow_signal_engine;
 
@@ -924,6 +1031,9 @@ GRANT ALL ON FUNCTION flow_signal_v1.remove_run(p_run_id uuid) TO flow_signal_en
 
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.remove_waiter(p_run_id uuid, p_step_key text, p_claim_id uuid) TO flow_signal_engine;
+
+REVOKE ALL ON FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) TO flow_signal_engine;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.version() FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.version() TO flow_signal_sender;

@@ -20,11 +20,11 @@ TEMPLATE = "flow_signal_template"
 
 
 @contextmanager
-def template_server(bin_dir: Path | None = None) -> Iterator[EmbeddedServer]:
-    """A server with the schema, as it is in sql/ now, installed in database TEMPLATE."""
+def template_server(bin_dir: Path | None = None, port: int | None = None) -> Iterator[EmbeddedServer]:
+    """A server with the schema, as it is in sql/ now, installed in database TEMPLATE; with a port, by TCP too."""
     script = ROOT / "python_wrapper/flow_signal/flow_signal.sql"
     subprocess.run([sys.executable, ROOT / "sql/build.py", "-o", script], check=True)
-    server = EmbeddedServer(bin_dir=bin_dir)
+    server = EmbeddedServer(bin_dir=bin_dir, port=port)
     with patch.dict(os.environ, temporary_files()):
         server.start()
     try:

@@ -25,6 +25,7 @@ from .results import (
     BufferedSignal,
     BufferedSignalState,
     ClaimedWaiter,
+    FlowSignalToken,
     FlowSignalWaiter,
     Health,
     ImportedWaiter,
@@ -32,6 +33,7 @@ from .results import (
     SignalDeliveryResult,
     SignalDeliveryStatus,
     SignalStats,
+    TokenState,
     WaiterState,
 )
 
@@ -43,6 +45,7 @@ __all__ = [
     "ClaimedWaiter",
     "DeliveryIdReusedError",
     "FlowSignalStore",
+    "FlowSignalToken",
     "FlowSignalWaiter",
     "ForeignWaiter",
     "Health",
@@ -56,6 +59,7 @@ __all__ = [
     "SignalDeliveryStatus",
     "SignalMismatchError",
     "SignalStats",
+    "TokenState",
     "TooManyBufferedError",
     "UnreadablePayloadError",
     "WaiterExpiredError",

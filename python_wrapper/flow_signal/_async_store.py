@@ -3,12 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
+from functools import lru_cache
 from inspect import signature
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Error, IsolationLevel, OperationalError, ProgrammingError
 from psycopg.pq import TransactionStatus
+from psycopg.rows import BaseRowFactory, tuple_row
 from psycopg.sql import Composed
 
 from ._answering import answer_async
@@ -21,8 +24,10 @@ from ._calls import (
     delivery_call,
     health_view,
     import_call,
+    issue_call,
     signal_stats_view,
     text_call,
+    token_call,
     truth_call,
     waiter_call,
 )
@@ -30,6 +35,7 @@ from ._connections import refuse_wrong_kind
 from ._waiting import GRACE_SECONDS, Wait, checked_channel, is_overdue, listen, unlisten
 from .inputs import (
     NO_PAYLOAD,
+    Dumps,
     ForeignWaiter,
     NewSignal,
     NewWaiter,
@@ -46,6 +52,7 @@ from .results import (
     BufferedSignal,
     BufferedSignalState,
     ClaimedWaiter,
+    FlowSignalToken,
     FlowSignalWaiter,
     Health,
     ImportedWaiter,
@@ -64,11 +71,21 @@ class AsyncPool(Protocol):
         """Lend a connection; commit when the block ends well, else roll back."""
 
 
-class _AsyncCursor(AsyncCursor[T]):
-    """A cursor with the adapters of the store in place of the connection's."""
+@lru_cache
+def _cursor_class(factory: object) -> type[AsyncCursor[Any]]:
+    """The connection's class of cursors, which may trace each call, with the adapters of the store.
 
-    __slots__ = ()
-    adapters = ADAPTERS
+    Those that send another kind of query are left out, as are functions that make cursors.
+    """
+    base: type[AsyncCursor[Any]] = AsyncCursor
+    if isinstance(factory, type) and issubclass(factory, AsyncCursor):
+        base = AsyncCursor if issubclass(factory, (psycopg.AsyncClientCursor, psycopg.AsyncRawCursor)) else factory
+    return type("_AsyncCursor", (base,), {"__slots__": (), "adapters": ADAPTERS})
+
+
+def _cursor(connection: AsyncConnection[Any], row_factory: BaseRowFactory[T]) -> AsyncCursor[T]:
+    factory: Any = connection.cursor_factory
+    return _cursor_class(factory)(connection, row_factory=row_factory)
 
 
 class AsyncFlowSignalStore:
@@ -83,12 +100,19 @@ class AsyncFlowSignalStore:
     Errors: see `flow_signal.errors`.
     """
 
-    def __init__(self, conn_or_pool: AsyncConnection[Any] | AsyncPool) -> None:
+    def __init__(self, conn_or_pool: AsyncConnection[Any] | AsyncPool, *, dumps: Dumps | None = None) -> None:
+        """Make a store.
+
+        :param dumps: what writes each `payload` as JSON, in place of `json.dumps`: `msgspec.json.encode`,
+            `orjson.dumps`, `pydantic_core.to_json`. `payload_as` of a waiter reads it back.
+        """
         refuse_wrong_kind(conn_or_pool, AsyncConnection)
+        self._dumps = dumps
         self._lend: Callable[..., AbstractAsyncContextManager[AsyncConnection[Any]]]
         self._is_pooled = not isinstance(conn_or_pool, AsyncConnection)
         if isinstance(conn_or_pool, AsyncConnection):
-            self._lend = lambda timeout=None: nullcontext(conn_or_pool)
+            lent = nullcontext(conn_or_pool)  # may be entered again and again
+            self._lend = lambda timeout=None: lent
         elif "timeout" in signature(conn_or_pool.connection).parameters:
             self._lend = conn_or_pool.connection
         else:
@@ -171,7 +195,7 @@ class AsyncFlowSignalStore:
                 run_id=run_id,
                 signal_name=signal_name,
                 **given(
-                    payload_json=payload_text(payload, payload_json),
+                    payload_json=payload_text(payload, payload_json, self._dumps),
                     delivery_id=delivery_id,
                     buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for"),
                 ),
@@ -200,10 +224,66 @@ class AsyncFlowSignalStore:
                 "deliver_to_step",
                 run_id=run_id,
                 step_key=step_key,
-                **given(payload_json=payload_text(payload, payload_json), delivery_id=delivery_id),
+                **given(payload_json=payload_text(payload, payload_json, self._dumps), delivery_id=delivery_id),
             )
         )
         return result
+
+    async def issue_token(
+        self,
+        run_id: UUID | str,
+        step_key: str,
+        *,
+        expires_at: datetime | None = None,
+        expires_in: timedelta | None = None,
+    ) -> str | None:
+        """Return a token with which its holder can answer this step, once; None if the step is not registered.
+
+        The text is stored nowhere: send it on, after the commit. It is void as soon as the waiter is removed or moved
+        to another signal.
+
+        :param expires_at: the token's own deadline, an aware datetime; None: as long as the waiter is there.
+        :param expires_in: the same from now, by the clock of the database, in place of expires_at.
+        :raises ValueError: expires_at has no time zone.
+        """
+        [token] = await self._fetch(
+            issue_call(
+                "issue_token",
+                run_id=run_id,
+                step_key=step_key,
+                **given(expires_at=instant(expires_at, expires_in, "expires_at", "expires_in")),
+            )
+        )
+        return token
+
+    async def revoke_tokens(self, run_id: UUID | str, step_key: str) -> int:
+        """Make all tokens of a step void that were not redeemed; return how many.
+
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        [revoked] = await self._fetch(count_call("revoke_tokens", run_id=run_id, step_key=step_key))
+        return revoked
+
+    async def redeem_token(
+        self, token: str, payload: object = NO_PAYLOAD, *, payload_json: str | bytes | bytearray | None = None
+    ) -> SignalDeliveryResult:
+        """Send a signal to the step that the token was issued for.
+
+        A token that is void or was never issued is not found, whatever the text. A redeemed token with the same
+        payload gets the first answer again. The payload is given as in `deliver_signal`, which also says what it may
+        raise.
+
+        :raises DeliveryIdReusedError: the token was redeemed with another payload.
+        """
+        [result] = await self._fetch(
+            delivery_call("redeem_token", token=token, **given(payload_json=payload_text(payload, payload_json)))
+        )
+        return result
+
+    async def describe_token(self, token: str) -> FlowSignalToken | None:
+        """Return what may be shown before the token is redeemed; None if it is void. Reads only."""
+        tokens = await self._fetch(token_call("describe_token", token=token))
+        return tokens[0] if tokens else None
 
     async def get_waiter(self, run_id: UUID | str, step_key: str) -> FlowSignalWaiter | None:
         """Return the waiter of a step, or None; reads only, so that a hot standby will do."""
@@ -348,7 +428,7 @@ class AsyncFlowSignalStore:
         return await self._fetch(
             delivery_call(
                 "deliver_signals",
-                **signal_columns(signals),
+                **signal_columns(signals, self._dumps),
                 **given(buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for")),
             )
         )
@@ -364,7 +444,7 @@ class AsyncFlowSignalStore:
             delivery_call(
                 "broadcast_signal",
                 signal_name=signal_name,
-                **given(payload_json=payload_text(payload, payload_json)),
+                **given(payload_json=payload_text(payload, payload_json, self._dumps)),
             )
         )
 
@@ -508,9 +588,9 @@ class AsyncFlowSignalStore:
 
 async def fetch(connection: AsyncConnection[Any], call: Call[T]) -> list[T]:
     """Make one call on a connection and return its rows."""
-    async with _AsyncCursor(connection, row_factory=call.row_factory) as cursor:
-        await cursor.execute(call.query, call.arguments, binary=True)
-        return await cursor.fetchall()
+    cursor = _cursor(connection, call.row_factory)
+    await cursor.execute(call.query, call.arguments, binary=True)
+    return await cursor.fetchall()
 
 
 async def fetch_and_commit(connection: AsyncConnection[Any], call: Call[T]) -> list[T]:
@@ -520,8 +600,7 @@ async def fetch_and_commit(connection: AsyncConnection[Any], call: Call[T]) -> l
 
 
 async def _execute(connection: AsyncConnection[Any], command: Composed) -> None:
-    async with _AsyncCursor(connection) as cursor:
-        await cursor.execute(command)
+    await _cursor(connection, tuple_row).execute(command)
 
 
 def _refuse_transaction(connection: AsyncConnection[Any]) -> None:

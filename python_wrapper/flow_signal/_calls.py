@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta, timezone
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import psycopg
 from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
 from psycopg.pq import Format
-from psycopg.rows import BaseRowFactory, kwargs_row, scalar_row
+from psycopg.rows import BaseRowFactory, RowMaker
 from psycopg.types.array import ArrayBinaryLoader, ListBinaryDumper
 from psycopg.types.bool import BoolBinaryLoader
 from psycopg.types.datetime import DatetimeBinaryDumper, IntervalBinaryLoader
@@ -24,7 +24,7 @@ from psycopg.types.numeric import (
     Int8BinaryLoader,
     Int8Dumper,
 )
-from psycopg.types.string import StrDumper, TextBinaryLoader
+from psycopg.types.string import StrBinaryDumper, TextBinaryLoader
 from psycopg.types.uuid import UUIDBinaryDumper, UUIDBinaryLoader
 
 from .inputs import CHECKS
@@ -32,6 +32,7 @@ from .results import (
     BufferedSignal,
     BufferedSignalState,
     ClaimedWaiter,
+    FlowSignalToken,
     FlowSignalWaiter,
     Health,
     ImportedWaiter,
@@ -39,13 +40,14 @@ from .results import (
     SignalDeliveryResult,
     SignalDeliveryStatus,
     SignalStats,
+    TokenState,
     WaiterState,
 )
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Call(Generic[T]):
     """One call of one SQL function, or one look at one view."""
 
@@ -56,52 +58,62 @@ class Call(Generic[T]):
 
 def waiter_call(function: str, /, **arguments: Any) -> Call[FlowSignalWaiter]:
     """A call that returns rows of type flow_signal_v1.waiter."""
-    return _call(function, arguments, _names(FlowSignalWaiter), kwargs_row(_waiter))
+    return _call(function, arguments, _WAITER)
 
 
 def claim_call(function: str, /, **arguments: Any) -> Call[ClaimedWaiter]:
     """A call that returns rows of type flow_signal_v1.claimed_waiter."""
-    return _call(function, arguments, _names(ClaimedWaiter), kwargs_row(_claimed_waiter))
+    return _call(function, arguments, _CLAIMED_WAITER)
 
 
 def import_call(function: str, /, **arguments: Any) -> Call[ImportedWaiter]:
     """A call that returns rows of type flow_signal_v1.imported_waiter."""
-    return _call(function, arguments, _names(ImportedWaiter), kwargs_row(_imported_waiter))
+    return _call(function, arguments, _IMPORTED_WAITER)
 
 
 def delivery_call(function: str, /, **arguments: Any) -> Call[SignalDeliveryResult]:
     """A call that returns rows of type flow_signal_v1.delivery."""
-    return _call(function, arguments, _names(SignalDeliveryResult), kwargs_row(_delivery))
+    return _call(function, arguments, _DELIVERY)
 
 
 def buffered_signal_call(function: str, /, **arguments: Any) -> Call[BufferedSignal]:
     """A call that returns rows of type flow_signal_v1.buffered_signal."""
-    return _call(function, arguments, _names(BufferedSignal), kwargs_row(_buffered_signal))
+    return _call(function, arguments, _BUFFERED_SIGNAL)
+
+
+def token_call(function: str, /, **arguments: Any) -> Call[FlowSignalToken]:
+    """A call that returns rows of type flow_signal_v1.token."""
+    return _call(function, arguments, _TOKEN)
+
+
+def issue_call(function: str, /, **arguments: Any) -> Call[str | None]:
+    """A call that returns a token, or NULL."""
+    return _call(function, arguments, _single(function))
 
 
 def text_call(function: str, /, **arguments: Any) -> Call[str]:
     """A call that returns text."""
-    return _call(function, arguments, [function], scalar_row)
+    return _call(function, arguments, _single(function))
 
 
 def truth_call(function: str, /, **arguments: Any) -> Call[bool]:
     """A call that returns whether it was so."""
-    return _call(function, arguments, [function], scalar_row)
+    return _call(function, arguments, _single(function))
 
 
 def count_call(function: str, /, **arguments: Any) -> Call[int]:
     """A call that returns a number of rows."""
-    return _call(function, arguments, [function], scalar_row)
+    return _call(function, arguments, _single(function))
 
 
 def signal_stats_view() -> Call[SignalStats]:
     """A look at view flow_signal_v1.signal_stats."""
-    return _view("signal_stats ORDER BY signal_name", _names(SignalStats), kwargs_row(SignalStats))
+    return _view("signal_stats ORDER BY signal_name", _SIGNAL_STATS)
 
 
 def health_view() -> Call[Health]:
     """A look at view flow_signal_v1.health."""
-    return _view("health", _names(Health), kwargs_row(_health))
+    return _view("health", _HEALTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +136,9 @@ def look_call(keys: Iterable[tuple[UUID, str, datetime | None]]) -> Call[Look]:
     run_ids, step_keys, deadlines = zip(*keys, strict=True)
     if len(run_ids) == 1:
         arguments = {"run_id": run_ids[0], "step_key": step_keys[0], "deadline": deadlines[0]}
-        return Call(query=_LOOK_AT_ONE, arguments=arguments, row_factory=kwargs_row(_look))
+        return Call(query=_LOOK_AT_ONE, arguments=arguments, row_factory=_LOOK_ROWS)
     arguments = {"run_ids": [*run_ids], "step_keys": [*step_keys], "deadlines": [*deadlines]}
-    return Call(query=_LOOK_AT_MANY, arguments=arguments, row_factory=kwargs_row(_look))
+    return Call(query=_LOOK_AT_MANY, arguments=arguments, row_factory=_LOOK_ROWS)
 
 
 def confirm_call(keys: Iterable[tuple[UUID, str]]) -> Call[Look]:
@@ -136,23 +148,81 @@ def confirm_call(keys: Iterable[tuple[UUID, str]]) -> Call[Look]:
     """
     run_ids, step_keys = zip(*keys, strict=True)
     arguments = {"run_ids": [*run_ids], "step_keys": [*step_keys]}
-    return Call(query=_CONFIRM, arguments=arguments, row_factory=kwargs_row(_look))
+    return Call(query=_CONFIRM, arguments=arguments, row_factory=_LOOK_ROWS)
 
 
-def _call(function: str, arguments: dict[str, Any], columns: list[str], row_factory: BaseRowFactory[T]) -> Call[T]:
-    inputs = []
+class _Rows(Generic[T]):
+    """The columns to ask for, and what to make of each row of them; a row factory of psycopg."""
+
+    def __init__(self, columns: Iterable[str], make: Callable[..., T], **conversions: Callable[[Any], object]) -> None:
+        self.columns = tuple(columns)
+        self._make = make
+        self._conversions = conversions.items()
+
+    def __call__(self, cursor: Any) -> RowMaker[T]:
+        # psycopg leaves the text of an SQL_ASCII database as bytes, though it sends UTF-8 there.
+        is_ascii = cursor.connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII"
+        return self._decoded_row if is_ascii else self._row
+
+    def _row(self, values: Sequence[Any]) -> T:
+        named = dict(zip(self.columns, values, strict=True))
+        for name, convert in self._conversions:
+            named[name] = convert(named[name])
+        return self._make(**named)
+
+    def _decoded_row(self, values: Sequence[Any]) -> T:
+        return self._row([_decoded(value) for value in values])
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(element) for element in value]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _rows(result: Callable[..., T], **conversions: Callable[[Any], object]) -> _Rows[T]:
+    """Rows with a column for each field of the class."""
+    return _Rows((field.name for field in fields(result)), result, **conversions)  # type: ignore[arg-type]
+
+
+@cache
+def _single(column: str) -> _Rows[Any]:
+    return _Rows([column], lambda **columns: columns[column])
+
+
+_WAITER = _rows(FlowSignalWaiter, state=WaiterState)
+_CLAIMED_WAITER = _rows(ClaimedWaiter, state=WaiterState)
+_IMPORTED_WAITER = _rows(ImportedWaiter, outcome=ImportOutcome)
+_DELIVERY = _rows(SignalDeliveryResult, status=SignalDeliveryStatus)
+_BUFFERED_SIGNAL = _rows(BufferedSignal, state=BufferedSignalState)
+_TOKEN = _rows(FlowSignalToken, state=TokenState)
+_SIGNAL_STATS = _rows(SignalStats)
+_HEALTH = _rows(Health, problems=tuple)
+
+
+def _call(function: str, arguments: dict[str, Any], rows: _Rows[T]) -> Call[T]:
+    spans = []
     for name, value in arguments.items():
-        if name in CHECKS:
-            arguments[name] = CHECKS[name](name, value)
-            inputs.append(f"p_{name} => %({name})s")
+        if check := CHECKS.get(name):
+            arguments[name] = check(name, value)
         elif isinstance(value, timedelta):
+            spans.append(name)
+    query = _query(function, rows, tuple(arguments), tuple(spans))
+    return Call(query=query, arguments=arguments, row_factory=rows)
+
+
+@lru_cache(1000)
+def _query(function: str, rows: _Rows[Any], names: tuple[str, ...], spans: tuple[str, ...]) -> str:
+    """The call with these arguments, of which `spans` are instants as a time from now."""
+    inputs = []
+    for name in names:
+        if name in spans:
             inputs.append(f"p_{name} => clock_timestamp() + %({name})s")
         elif name == "expires_in":  # of some waiters, the others in expires_at
             inputs[-1] = _EXPIRES_AT_OR_IN
         else:
             inputs.append(f"p_{name} => %({name})s")
-    query = f"SELECT {', '.join(columns)} FROM flow_signal_v1.{function}({', '.join(inputs)})"
-    return Call(query=query, arguments=arguments, row_factory=row_factory)
+    return f"SELECT {', '.join(rows.columns)} FROM flow_signal_v1.{function}({', '.join(inputs)})"
 
 
 _EXPIRES_AT_OR_IN = """p_expires_at => ARRAY(
@@ -162,39 +232,10 @@ _EXPIRES_AT_OR_IN = """p_expires_at => ARRAY(
 )"""
 
 
-def _view(source: str, columns: list[str], row_factory: BaseRowFactory[T]) -> Call[T]:
-    return Call(
-        query=f"SELECT {', '.join(columns)} FROM flow_signal_v1.{source}", arguments={}, row_factory=row_factory
-    )
-
-
-@cache
-def _names(result: type[Any]) -> list[str]:
-    return [field.name for field in fields(result)]
-
-
-def _waiter(*, state: str, **columns: Any) -> FlowSignalWaiter:
-    return FlowSignalWaiter(state=WaiterState(state), **columns)
-
-
-def _claimed_waiter(*, state: str, **columns: Any) -> ClaimedWaiter:
-    return ClaimedWaiter(state=WaiterState(state), **columns)
-
-
-def _imported_waiter(*, outcome: str, **columns: Any) -> ImportedWaiter:
-    return ImportedWaiter(outcome=ImportOutcome(outcome), **columns)
-
-
-def _delivery(*, status: str, **columns: Any) -> SignalDeliveryResult:
-    return SignalDeliveryResult(status=SignalDeliveryStatus(status), **columns)
-
-
-def _buffered_signal(*, state: str, **columns: Any) -> BufferedSignal:
-    return BufferedSignal(state=BufferedSignalState(state), **columns)
-
-
-def _health(*, problems: list[str], **columns: Any) -> Health:
-    return Health(problems=tuple(problems), **columns)
+def _view(source: str, rows: _Rows[T]) -> Call[T]:
+    """A look at a view; the function before it says by its schema, as in all other calls, if that is not there."""
+    query = f"SELECT {', '.join(rows.columns)} FROM flow_signal_v1.version() AS installed, flow_signal_v1.{source}"
+    return Call(query=query, arguments={}, row_factory=rows)
 
 
 _LOOK = """
@@ -220,15 +261,14 @@ LEFT JOIN LATERAL flow_signal_v1.await_waiter(
 """
 
 
-def _look(*, run_id: UUID, step_key: str, state: str | None, looked_at: datetime, **columns: Any) -> Look:
-    waiter = None if state is None else _waiter(run_id=run_id, step_key=step_key, state=state, **columns)
+def _look(*, run_id: UUID, step_key: str, looked_at: datetime, state: str | None, **columns: Any) -> Look:
+    waiter = None
+    if state is not None:
+        waiter = FlowSignalWaiter(run_id=run_id, step_key=step_key, state=WaiterState(state), **columns)
     return Look(run_id=run_id, step_key=step_key, waiter=waiter, looked_at=looked_at)
 
 
-class _TextDumper(StrDumper):
-    """Text, without NUL, that can also be an element of an array, all of which are binary."""
-
-    format = Format.BINARY
+_LOOK_ROWS = _Rows([*_WAITER.columns, "looked_at"], _look)
 
 
 class _SpanDumper(Dumper):
@@ -241,14 +281,6 @@ class _SpanDumper(Dumper):
         return (obj // timedelta(microseconds=1)).to_bytes(8, "big", signed=True) + bytes(8)
 
 
-class _TextLoader(TextBinaryLoader):
-    """Text as str, also from a database of encoding SQL_ASCII, to which psycopg sends UTF-8."""
-
-    def load(self, data: Buffer) -> str:
-        text = super().load(data)
-        return text if isinstance(text, str) else text.decode()
-
-
 class _InstantLoader(Loader):
     """timestamptz in UTC: in the session's time zone the years 1 and 9999 have instants that datetime cannot hold."""
 
@@ -256,7 +288,7 @@ class _InstantLoader(Loader):
     _EPOCH = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
     def load(self, data: Buffer) -> datetime:
-        return self._EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True))
+        return self._EPOCH + timedelta(0, 0, int.from_bytes(data, "big", signed=True))  # microseconds
 
 
 ADAPTERS = AdaptersMap(psycopg.adapters)
@@ -266,7 +298,7 @@ ADAPTERS.register_dumper(datetime, DatetimeBinaryDumper)
 ADAPTERS.register_dumper(timedelta, _SpanDumper)
 ADAPTERS.register_dumper(int, Int4Dumper)
 ADAPTERS.register_dumper(Int8, Int8Dumper)
-ADAPTERS.register_dumper(str, _TextDumper)
+ADAPTERS.register_dumper(str, StrBinaryDumper)
 ADAPTERS.register_dumper(list, ListBinaryDumper)
 ADAPTERS.register_loader("uuid", UUIDBinaryLoader)
 ADAPTERS.register_loader("bool", BoolBinaryLoader)
@@ -275,6 +307,6 @@ ADAPTERS.register_loader("int8", Int8BinaryLoader)
 ADAPTERS.register_loader("float8", Float8BinaryLoader)
 ADAPTERS.register_loader("interval", IntervalBinaryLoader)
 ADAPTERS.register_loader("timestamptz", _InstantLoader)
-ADAPTERS.register_loader("text", _TextLoader)
-ADAPTERS.register_loader("json", _TextLoader)
+ADAPTERS.register_loader("text", TextBinaryLoader)
+ADAPTERS.register_loader("json", TextBinaryLoader)
 ADAPTERS.register_loader(ADAPTERS.types.get_oid("text[]"), ArrayBinaryLoader)

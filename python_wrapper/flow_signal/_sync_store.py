@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from functools import lru_cache
 from inspect import signature
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+import psycopg
 from psycopg import Connection, Cursor, Error, IsolationLevel, OperationalError, ProgrammingError
 from psycopg.pq import TransactionStatus
+from psycopg.rows import BaseRowFactory, tuple_row
 from psycopg.sql import Composed
 
 from ._answering import answer
@@ -23,8 +26,10 @@ from ._calls import (
     delivery_call,
     health_view,
     import_call,
+    issue_call,
     signal_stats_view,
     text_call,
+    token_call,
     truth_call,
     waiter_call,
 )
@@ -32,6 +37,7 @@ from ._connections import refuse_wrong_kind
 from ._waiting import GRACE_SECONDS, Wait, checked_channel, is_overdue, listen, unlisten
 from .inputs import (
     NO_PAYLOAD,
+    Dumps,
     ForeignWaiter,
     NewSignal,
     NewWaiter,
@@ -48,6 +54,7 @@ from .results import (
     BufferedSignal,
     BufferedSignalState,
     ClaimedWaiter,
+    FlowSignalToken,
     FlowSignalWaiter,
     Health,
     ImportedWaiter,
@@ -66,11 +73,21 @@ class Pool(Protocol):
         """Lend a connection; commit when the block ends well, else roll back."""
 
 
-class _Cursor(Cursor[T]):
-    """A cursor with the adapters of the store in place of the connection's."""
+@lru_cache
+def _cursor_class(factory: object) -> type[Cursor[Any]]:
+    """The connection's class of cursors, which may trace each call, with the adapters of the store.
 
-    __slots__ = ()
-    adapters = ADAPTERS
+    Those that send another kind of query are left out, as are functions that make cursors.
+    """
+    base: type[Cursor[Any]] = Cursor
+    if isinstance(factory, type) and issubclass(factory, Cursor):
+        base = Cursor if issubclass(factory, (psycopg.ClientCursor, psycopg.RawCursor)) else factory
+    return type("_Cursor", (base,), {"__slots__": (), "adapters": ADAPTERS})
+
+
+def _cursor(connection: Connection[Any], row_factory: BaseRowFactory[T]) -> Cursor[T]:
+    factory: Any = connection.cursor_factory
+    return _cursor_class(factory)(connection, row_factory=row_factory)
 
 
 class FlowSignalStore:
@@ -85,12 +102,19 @@ class FlowSignalStore:
     Errors: see `flow_signal.errors`.
     """
 
-    def __init__(self, conn_or_pool: Connection[Any] | Pool) -> None:
+    def __init__(self, conn_or_pool: Connection[Any] | Pool, *, dumps: Dumps | None = None) -> None:
+        """Make a store.
+
+        :param dumps: what writes each `payload` as JSON, in place of `json.dumps`: `msgspec.json.encode`,
+            `orjson.dumps`, `pydantic_core.to_json`. `payload_as` of a waiter reads it back.
+        """
         refuse_wrong_kind(conn_or_pool, Connection)
+        self._dumps = dumps
         self._lend: Callable[..., AbstractContextManager[Connection[Any]]]
         self._is_pooled = not isinstance(conn_or_pool, Connection)
         if isinstance(conn_or_pool, Connection):
-            self._lend = lambda timeout=None: nullcontext(conn_or_pool)
+            lent = nullcontext(conn_or_pool)  # may be entered again and again
+            self._lend = lambda timeout=None: lent
         elif "timeout" in signature(conn_or_pool.connection).parameters:
             self._lend = conn_or_pool.connection
         else:
@@ -173,7 +197,7 @@ class FlowSignalStore:
                 run_id=run_id,
                 signal_name=signal_name,
                 **given(
-                    payload_json=payload_text(payload, payload_json),
+                    payload_json=payload_text(payload, payload_json, self._dumps),
                     delivery_id=delivery_id,
                     buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for"),
                 ),
@@ -202,10 +226,66 @@ class FlowSignalStore:
                 "deliver_to_step",
                 run_id=run_id,
                 step_key=step_key,
-                **given(payload_json=payload_text(payload, payload_json), delivery_id=delivery_id),
+                **given(payload_json=payload_text(payload, payload_json, self._dumps), delivery_id=delivery_id),
             )
         )
         return result
+
+    def issue_token(
+        self,
+        run_id: UUID | str,
+        step_key: str,
+        *,
+        expires_at: datetime | None = None,
+        expires_in: timedelta | None = None,
+    ) -> str | None:
+        """Return a token with which its holder can answer this step, once; None if the step is not registered.
+
+        The text is stored nowhere: send it on, after the commit. It is void as soon as the waiter is removed or moved
+        to another signal.
+
+        :param expires_at: the token's own deadline, an aware datetime; None: as long as the waiter is there.
+        :param expires_in: the same from now, by the clock of the database, in place of expires_at.
+        :raises ValueError: expires_at has no time zone.
+        """
+        [token] = self._fetch(
+            issue_call(
+                "issue_token",
+                run_id=run_id,
+                step_key=step_key,
+                **given(expires_at=instant(expires_at, expires_in, "expires_at", "expires_in")),
+            )
+        )
+        return token
+
+    def revoke_tokens(self, run_id: UUID | str, step_key: str) -> int:
+        """Make all tokens of a step void that were not redeemed; return how many.
+
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        [revoked] = self._fetch(count_call("revoke_tokens", run_id=run_id, step_key=step_key))
+        return revoked
+
+    def redeem_token(
+        self, token: str, payload: object = NO_PAYLOAD, *, payload_json: str | bytes | bytearray | None = None
+    ) -> SignalDeliveryResult:
+        """Send a signal to the step that the token was issued for.
+
+        A token that is void or was never issued is not found, whatever the text. A redeemed token with the same
+        payload gets the first answer again. The payload is given as in `deliver_signal`, which also says what it may
+        raise.
+
+        :raises DeliveryIdReusedError: the token was redeemed with another payload.
+        """
+        [result] = self._fetch(
+            delivery_call("redeem_token", token=token, **given(payload_json=payload_text(payload, payload_json)))
+        )
+        return result
+
+    def describe_token(self, token: str) -> FlowSignalToken | None:
+        """Return what may be shown before the token is redeemed; None if it is void. Reads only."""
+        tokens = self._fetch(token_call("describe_token", token=token))
+        return tokens[0] if tokens else None
 
     def get_waiter(self, run_id: UUID | str, step_key: str) -> FlowSignalWaiter | None:
         """Return the waiter of a step, or None; reads only, so that a hot standby will do."""
@@ -348,7 +428,7 @@ class FlowSignalStore:
         return self._fetch(
             delivery_call(
                 "deliver_signals",
-                **signal_columns(signals),
+                **signal_columns(signals, self._dumps),
                 **given(buffer_until=instant(buffer_until, buffer_for, "buffer_until", "buffer_for")),
             )
         )
@@ -364,7 +444,7 @@ class FlowSignalStore:
             delivery_call(
                 "broadcast_signal",
                 signal_name=signal_name,
-                **given(payload_json=payload_text(payload, payload_json)),
+                **given(payload_json=payload_text(payload, payload_json, self._dumps)),
             )
         )
 
@@ -508,9 +588,9 @@ class FlowSignalStore:
 
 def fetch(connection: Connection[Any], call: Call[T]) -> list[T]:
     """Make one call on a connection and return its rows."""
-    with _Cursor(connection, row_factory=call.row_factory) as cursor:
-        cursor.execute(call.query, call.arguments, binary=True)
-        return cursor.fetchall()
+    cursor = _cursor(connection, call.row_factory)
+    cursor.execute(call.query, call.arguments, binary=True)
+    return cursor.fetchall()
 
 
 def fetch_and_commit(connection: Connection[Any], call: Call[T]) -> list[T]:
@@ -520,8 +600,7 @@ def fetch_and_commit(connection: Connection[Any], call: Call[T]) -> list[T]:
 
 
 def _execute(connection: Connection[Any], command: Composed) -> None:
-    with _Cursor(connection) as cursor:
-        cursor.execute(command)
+    _cursor(connection, tuple_row).execute(command)
 
 
 def _refuse_transaction(connection: Connection[Any]) -> None:

@@ -28,7 +28,7 @@ LONGEST_CHANNEL = 63
 def checked_channel(channel: str) -> str:
     """Return the name of a channel; refuse as register_waiter does what NOTIFY would not take."""
     size = len(as_text("wake_channel", channel).encode(errors="replace"))
-    if size > LONGEST_CHANNEL or not channel.strip() or "\0" in channel:
+    if size > LONGEST_CHANNEL or not channel.strip():
         raise ValueError(
             f"wake_channel {channel[:80]!r} is not a channel name: "
             f"it has {size} bytes; NOTIFY takes 1 to {LONGEST_CHANNEL}, not only white space"

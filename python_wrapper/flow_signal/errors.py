@@ -55,7 +55,8 @@ class TooManyBufferedError(IntegrityError, code="WS004"):
 class UnreadablePayloadError(ValueError):
     """The payload is beyond what `json.loads` reads: nested too deeply, or with an integer of thousands of digits.
 
-    The database takes such JSON. `payload_json` has the text, for another parser.
+    The database takes such JSON. `payload_json` has the text, for another parser. `payload_as` raises it when there is
+    no payload.
     """
 
 

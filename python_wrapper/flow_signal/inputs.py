@@ -19,6 +19,9 @@ from psycopg.types.numeric import Int8
 
 T = TypeVar("T")
 
+Dumps = Callable[[Any], "str | bytes | bytearray"]
+"""What writes a payload as JSON text, or as the UTF-8 bytes of it."""
+
 LONGEST = datetime.max - datetime.min
 """Between two instants that the database takes."""
 
@@ -96,7 +99,7 @@ def waiter_columns(waiters: Iterable[NewWaiter]) -> dict[str, list[Any]]:
     return columns
 
 
-def signal_columns(signals: Iterable[NewSignal]) -> dict[str, list[Any]]:
+def signal_columns(signals: Iterable[NewSignal], dumps: Dumps | None) -> dict[str, list[Any]]:
     """The signals as one array for each column."""
     run_ids, signal_names, payloads, delivery_ids = [], [], [], []
     for number, row in enumerate(signals):
@@ -104,7 +107,7 @@ def signal_columns(signals: Iterable[NewSignal]) -> dict[str, list[Any]]:
         _check_row(where, row, NewSignal)
         run_ids.append(as_uuid(f"{where}.run_id", row.run_id))
         signal_names.append(as_text(f"{where}.signal_name", row.signal_name))
-        payloads.append(payload_text(row.payload, row.payload_json, where=f"{where}."))
+        payloads.append(payload_text(row.payload, row.payload_json, dumps, where=f"{where}."))
         delivery_ids.append(None if row.delivery_id is None else as_text(f"{where}.delivery_id", row.delivery_id))
     columns: dict[str, list[Any]] = {
         "run_ids": run_ids,
@@ -178,12 +181,16 @@ def past_instant(value: datetime | None, age: timedelta | None, name: str) -> da
     return -given_one if isinstance(given_one, timedelta) else given_one
 
 
-def payload_text(payload: object, payload_json: str | bytes | bytearray | None, *, where: str = "") -> str | None:
+def payload_text(
+    payload: object, payload_json: str | bytes | bytearray | None, dumps: Dumps | None = None, *, where: str = ""
+) -> str | None:
     """The one payload of the two forms as JSON text, or None when neither was given."""
     if payload is NO_PAYLOAD:
         return None if payload_json is None else _json_text(f"{where}payload_json", payload_json)
     if payload_json is not None:
         raise TypeError(f"{where}payload and payload_json are two forms of one payload: pass one of them")
+    if dumps is not None:
+        return _json_text(f"{where}payload as dumps wrote it", dumps(payload))
     error: Exception
     try:
         text = json.dumps(payload, ensure_ascii=False, allow_nan=False)
@@ -203,10 +210,11 @@ def _json_text(name: str, value: object) -> str:
     if isinstance(value, str):
         return _encodable(name, value)
     if not isinstance(value, (bytes, bytearray)):
-        use = "; pass a JSON value as payload" if isinstance(value, (dict, list, tuple, int, float)) else ""
+        is_value = isinstance(value, (dict, list, tuple, int, float)) and name.endswith("payload_json")
+        use = "; pass a JSON value as payload" if is_value else ""
         raise wrong_type(name, value, "JSON text as str or bytes", use)
     try:
-        return value.decode()
+        return _encodable(name, value.decode())
     except UnicodeDecodeError as error:
         place = error.start
     # Not from the error of the decoder, which holds the payload.
@@ -214,9 +222,12 @@ def _json_text(name: str, value: object) -> str:
 
 
 def _encodable(name: str, value: str) -> str:
+    if "\0" in value:
+        raise DataError(f"{name} has a NUL character, which no text of PostgreSQL holds")
+    if value.isascii():
+        return value
     try:
-        if not value.isascii():
-            value.encode()
+        value.encode()
         return value
     except UnicodeEncodeError as error:
         place, reason = error.start, error.reason
@@ -290,6 +301,7 @@ CHECKS: dict[str, Callable[[str, object], object]] = {
     "queue": as_text,
     "wake_channel": as_text,
     "delivery_id": as_text,
+    "token": as_text,
     "state": as_text,
     "after_run_id": as_uuid,
     "after_step_key": as_text,

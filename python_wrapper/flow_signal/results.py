@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from .errors import UnreadablePayloadError
+
+P = TypeVar("P")
 
 
 class WaiterState(str, Enum):
@@ -38,6 +41,21 @@ class SignalDeliveryStatus(str, Enum):
     """Nobody waits; the deadline of a waiter of this signal has passed."""
     BUFFERED = "buffered"
     """Nobody waits; the signal is kept for the next waiter."""
+
+    __str__ = str.__str__
+
+
+class TokenState(str, Enum):
+    """What the holder of a token can expect of it."""
+
+    WAITING = "waiting"
+    """It can be redeemed."""
+    REDEEMED = "redeemed"
+    """It was redeemed: the same payload gets the first answer again."""
+    DELIVERED = "delivered"
+    """Another signal was faster."""
+    EXPIRED = "expired"
+    """The deadline of the waiter has passed."""
 
     __str__ = str.__str__
 
@@ -95,6 +113,13 @@ class FlowSignalWaiter:
         """
         return _loaded(self.payload_json)
 
+    def payload_as(self, loads: Callable[[str], P]) -> P:
+        """Return the payload as `loads` reads its text: `Model.model_validate_json`, `msgspec.json.Decoder(T).decode`.
+
+        :raises UnreadablePayloadError: there is no payload. What `loads` raises is its own, and may show the payload.
+        """
+        return _loaded_as(self.payload_json, loads)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedWaiter(FlowSignalWaiter):
@@ -111,13 +136,24 @@ class SignalDeliveryResult:
     """What became of a signal: one row of type flow_signal_v1.delivery."""
 
     status: SignalDeliveryStatus
-    run_id: UUID
+    run_id: UUID | None
+    """The run that was addressed; None only when a token was not found."""
     step_key: str | None
     """The step whose waiter decided the status; None when there is none (not found, buffered)."""
     delivered_at: datetime | None
     """When that waiter got its payload, in this call or before; None when it has none."""
     replayed: bool
-    """The delivery id was recorded before: this is what became of that signal, and nothing was written now."""
+    """The delivery id or token was used before: this is what became of that signal, and nothing was written now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSignalToken:
+    """What may be shown to the holder of a token: one row of type flow_signal_v1.token."""
+
+    signal_name: str
+    state: TokenState
+    expires_at: datetime | None
+    """Until when the token can be redeemed; None for ever, and None when it was redeemed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +179,13 @@ class BufferedSignal:
         :raises UnreadablePayloadError: `json.loads` does not read it, though it is valid JSON.
         """
         return _loaded(self.payload_json)
+
+    def payload_as(self, loads: Callable[[str], P]) -> P:
+        """Return the payload as `loads` reads its text: `Model.model_validate_json`, `msgspec.json.Decoder(T).decode`.
+
+        :raises UnreadablePayloadError: there is no payload. What `loads` raises is its own, and may show the payload.
+        """
+        return _loaded_as(self.payload_json, loads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,3 +257,9 @@ def _loaded(payload_json: str | None) -> Any:
         reason = str(error)
     # Not from the error of json, which may hold the payload.
     raise UnreadablePayloadError(f"json.loads cannot read the payload: {reason}; payload_json has its text")
+
+
+def _loaded_as(payload_json: str | None, loads: Callable[[str], P]) -> P:
+    if payload_json is None:
+        raise UnreadablePayloadError("there is no payload: nothing was delivered, or a signal without a payload")
+    return loads(payload_json)

@@ -70,6 +70,9 @@ DROP COLUMN followed,
 DROP COLUMN expired_at,
 DROP COLUMN delivery_id;
 
+-- A delivery changes the status, which is in an index, so it cannot be a HOT update.
+ALTER TABLE flow_signal.flow_signal_waiters RESET (fillfactor);
+
 -- All rows have a status. Only a query that says so can use this index; to one that looks for a
 -- step by its key it would be a trap, since it has both columns of the key.
 CREATE INDEX flow_signal_waiters_fifo_idx

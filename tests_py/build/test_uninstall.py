@@ -69,6 +69,7 @@ def test_all_of_it_goes_and_is_named(installed: str) -> None:
         "flow-signal: drops table flow_signal.flow_signal_locks with 1 rows",
         "flow-signal: drops table flow_signal.flow_signal_receipts with 0 rows",
         "flow-signal: drops table flow_signal.flow_signal_settings with 1 rows",
+        "flow-signal: drops table flow_signal.flow_signal_tokens with 0 rows",
         "flow-signal: drops table flow_signal.flow_signal_waiters with 1 rows",
         f"flow-signal: drops table flow_signal.ledger with {parts} rows",
         *(f"flow-signal: drops role flow_signal_{role}" for role in ROLES),

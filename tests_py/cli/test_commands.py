@@ -206,7 +206,7 @@ def test_deliver_again_under_the_same_delivery_id(cli: Command, run: str) -> Non
     assert again.code == 0
     assert again.document == {**first, "replayed": True}
     in_words = cli("deliver", run, "approval", "1", "--delivery-id", "x")
-    assert in_words.out.startswith('delivered to step "ask" (by this delivery id, before)\n')
+    assert in_words.out.startswith('delivered to step "ask" (by this delivery id or token, before)\n')
     assert in_words.out.endswith("replayed      true\n")
 
 

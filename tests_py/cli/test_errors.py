@@ -149,6 +149,8 @@ def test_no_connection_by_the_environment(
         ["deliver", "{run}", "go"],
         ["deliver", "--from", "-"],
         ["broadcast", "go"],
+        ["token", "{run}", "ask"],
+        ["redeem", "fst_"],
         ["claim", "q"],
         ["list"],
         ["list-buffered"],
@@ -268,6 +270,8 @@ def test_every_command_is_in_the_help(bare: Command) -> None:
     commands |= {
         "deliver-step",
         "extend",
+        "token",
+        "redeem",
         "withdraw",
         "purge-buffered",
         "list-buffered",

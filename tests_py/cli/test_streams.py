@@ -47,6 +47,7 @@ def rows(connection: psycopg.Connection[Any]) -> Callable[[], Rows]:
     query = """
         SELECT step_key, signal_name, payload_json::text, due_at FROM flow_signal.flow_signal_waiters
         UNION ALL SELECT NULL, signal_name, payload_json::text, NULL FROM flow_signal.flow_signal_buffered_signals
+        UNION ALL SELECT step_key, signal_name, NULL, NULL FROM flow_signal.flow_signal_tokens
         ORDER BY 1
     """
     return lambda: connection.execute(query).fetchall()
@@ -131,6 +132,9 @@ UNPRINTED: list[tuple[int, list[str]]] = [
     (6, ["deliver", RUN, "payment", "{"]),
     (CHANGED, ["deliver-step", RUN, "open", "--json"]),
     (4, ["deliver-step", RUN, "paid"]),
+    (READ, ["token", RUN, "open"]),
+    (READ, ["token", RUN, "open", "--json"]),
+    (3, ["redeem", "fst_"]),
     (READ, ["withdraw", RUN, "early", "1"]),
     (READ, ["withdraw", RUN, "early", "1", "--json"]),
     (CHANGED, ["purge-buffered", "--before", "0s", "--json"]),
@@ -165,7 +169,7 @@ def test_standard_output_fails(
         assert b"standard output: " + reason in ended.stderr
     if code == READ:
         assert rows() == before
-    if code == READ and {"remove", "claim", "withdraw"}.intersection(arguments):
+    if code == READ and {"remove", "claim", "withdraw", "token"}.intersection(arguments):
         assert b"nothing was changed" in ended.stderr
 
 
@@ -242,6 +246,7 @@ def test_standard_error_fails(database: str, redirections: str, code: int, argum
         ("<&-", 2, ["deliver", RUN, "go", "-"]),
         ("0>/dev/null", 2, ["deliver", RUN, "go", "--payload-file", "-"]),
         ("<&-", 2, ["broadcast", "go", "-"]),
+        ("0>/dev/null", 2, ["redeem", "-"]),
         ("<&-", 1, ["deliver", "--from", "-"]),
         ("0>/dev/null", 1, ["deliver", "--from", "-", "--json"]),
         ("0>/dev/null", 1, ["register", "--from", "-", "--atomic"]),

@@ -69,6 +69,20 @@ BROADCAST = """
 SELECT string_agg(concat_ws(' ', d.status, d.step_key), ', ')
 FROM flow_signal_v1.broadcast_signal(p_signal_name => %(signal)s, p_payload_json => %(payload)s) AS d
 """
+DELIVER_TO_STEP = """
+SELECT d.status, d.step_key, d.replayed
+FROM flow_signal_v1.deliver_to_step(p_run_id => %(run)s, p_step_key => %(step)s, p_payload_json => %(payload)s) AS d
+"""
+ISSUE = "SELECT flow_signal_v1.issue_token(p_run_id => %(run)s, p_step_key => %(step)s, p_expires_at => %(until)s)"
+REVOKE = "SELECT flow_signal_v1.revoke_tokens(p_run_id => %(run)s, p_step_key => %(step)s)::text"
+REDEEM = """
+SELECT d.status, d.step_key, d.replayed
+FROM flow_signal_v1.redeem_token(p_token => %(token)s, p_payload_json => %(payload)s) AS d
+"""
+DESCRIBE = """
+SELECT (SELECT concat_ws(' ', t.state, t.signal_name) FROM flow_signal_v1.describe_token(p_token => %(token)s) AS t)
+"""
+PURGE = "SELECT flow_signal_v1.purge(p_settled_before => '9999-01-01')::text"
 REMOVE_RUN = "SELECT flow_signal_v1.remove_run(p_run_id => %(run)s)::text"
 
 
@@ -78,8 +92,10 @@ class Call:
 
     The answer of register, get, remove and await: state, payload, signal if it is not GO; `none` for no row.
     The answer of deliver: `replayed`, status, step.
+    The answer of redeem is that of deliver; of issue the token; of describe state and signal.
     The answer of claim: state, step and payload of each row; `none` for no row.
-    The answer of a batch or broadcast: those of its rows, without the signal; of remove_run: the number.
+    The answer of a batch or broadcast: those of its rows, without the signal.
+    The answer of remove_run, revoke and purge: the number.
     """
 
     statement: str
@@ -131,6 +147,18 @@ def broadcast(signal: str, payload: str) -> Call:
     return Call(BROADCAST, {"signal": signal, "payload": json.dumps(payload)}, text_answer)
 
 
+def redeem(token: str, payload: str) -> Call:
+    return Call(REDEEM, {"token": token, "payload": json.dumps(payload)}, delivery_answer)
+
+
+def describe(token: str) -> Call:
+    return Call(DESCRIBE, {"token": token}, text_answer)
+
+
+def purge() -> Call:
+    return Call(PURGE, {}, text_answer)
+
+
 class Run:
     """A run of a workflow, and the calls that concern it."""
 
@@ -162,6 +190,16 @@ class Run:
             "buffer_until": buffer_until,
         }
         return Call(DELIVER, values, delivery_answer)
+
+    def deliver_to_step(self, payload: str, step: str) -> Call:
+        values = {"run": self.id, "step": step, "payload": json.dumps(payload)}
+        return Call(DELIVER_TO_STEP, values, delivery_answer)
+
+    def issue(self, step: str, *, until: datetime | None = None) -> Call:
+        return Call(ISSUE, {"run": self.id, "step": step, "until": until}, text_answer)
+
+    def revoke(self, step: str) -> Call:
+        return Call(REVOKE, {"run": self.id, "step": step}, text_answer)
 
     def get(self, step: str) -> Call:
         return Call(GET, {"run": self.id, "step": step}, waiter_answer)

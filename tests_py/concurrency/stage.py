@@ -253,6 +253,13 @@ class Stage:
         """The waiters of the run, with state, payload and signal if it is not GO; its buffered signals in order."""
         return [row[0] for row in self._monitor.execute(CONTENTS, {"run": run.id})]
 
+    def tokens(self, run: Run) -> int:
+        """How many tokens of the run are stored."""
+        query = "SELECT count(*) FROM flow_signal.flow_signal_tokens WHERE run_id = %s"
+        row = self._monitor.execute(query, [run.id]).fetchone()
+        assert row
+        return int(row[0])
+
     def steps_by_age(self, run: Run) -> list[str]:
         """The steps of the run, oldest first."""
         query = """

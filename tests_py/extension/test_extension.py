@@ -106,6 +106,7 @@ def test_an_update_converges(sources: Path, root: Path, tmp_path: Path) -> None:
                     ("flow_signal.flow_signal_buffered_signals",),
                     ("flow_signal.flow_signal_locks",),
                     ("flow_signal.flow_signal_receipts",),
+                    ("flow_signal.flow_signal_tokens",),
                     ("flow_signal.flow_signal_waiters",),
                     ("flow_signal.more",),
                 ]

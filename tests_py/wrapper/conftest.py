@@ -78,10 +78,10 @@ class Client:
         self._stack.push_async_callback(pool.close)
         return cast("psycopg_pool.AsyncConnectionPool[Any]", pool)
 
-    def store(self, conn_or_pool: Any) -> AsyncFlowSignalStore:
+    def store(self, conn_or_pool: Any, **options: Any) -> AsyncFlowSignalStore:
         if self.is_async:
-            return AsyncFlowSignalStore(conn_or_pool)
-        return cast(AsyncFlowSignalStore, Coroutines(FlowSignalStore(conn_or_pool.target)))
+            return AsyncFlowSignalStore(conn_or_pool, **options)
+        return cast(AsyncFlowSignalStore, Coroutines(FlowSignalStore(conn_or_pool.target, **options)))
 
     async def rows(self, connection: Any, query: str) -> list[Any]:
         cursor = await connection.execute(query, prepare=False)

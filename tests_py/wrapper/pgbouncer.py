@@ -29,8 +29,8 @@ SETTINGS = """
 * = host={server.socket_dir} port={server.port} user=postgres
 
 [pgbouncer]
-listen_addr =
-listen_port = {server.port}
+listen_addr = {address}
+listen_port = {port}
 unix_socket_dir = {folder}
 auth_type = any
 pool_mode = transaction
@@ -41,14 +41,18 @@ server_round_robin = 1
 
 
 @contextmanager
-def pgbouncer(server: EmbeddedServer) -> Iterator[str]:
-    """The folder of its socket, whose port is that of the server's; gone with the server at the latest."""
+def pgbouncer(server: EmbeddedServer, port: int | None = None) -> Iterator[str]:
+    """The folder of its socket, whose port is that of the server's; gone with the server at the latest.
+
+    With a port of its own, it also listens there on 127.0.0.1.
+    """
     program = find_program()
+    address = "127.0.0.1" if port else ""
     folder = Path(tempfile.mkdtemp(dir=server.socket_dir))
     # The account of the server may not be able to enter this checkout.
     files = [shutil.copy(file, folder) for file in [program, *UNPACKED.rglob("libcares.so.2")]]
     settings = folder / "pgbouncer.ini"
-    settings.write_text(SETTINGS.format(server=server, folder=folder))
+    settings.write_text(SETTINGS.format(server=server, folder=folder, address=address, port=port or server.port))
     owner = server.socket_dir.stat()
     is_root = os.geteuid() == 0
     if is_root:
@@ -67,7 +71,7 @@ def pgbouncer(server: EmbeddedServer) -> Iterator[str]:
             preexec_fn=end_with_parent,
         )
     try:
-        wait_until_it_serves(process, folder, server)
+        wait_until_it_serves(process, folder, port or server.port)
         yield str(folder)
     finally:
         process.kill()
@@ -81,11 +85,11 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def wait_until_it_serves(process: subprocess.Popen[bytes], folder: Path, server: EmbeddedServer) -> None:
+def wait_until_it_serves(process: subprocess.Popen[bytes], folder: Path, port: int) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            psycopg.connect(server.conninfo(), host=str(folder)).close()
+            psycopg.connect(host=str(folder), port=port, user="postgres", dbname="postgres").close()
         except psycopg.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError((folder / "log").read_text()) from None

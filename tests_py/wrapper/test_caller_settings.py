@@ -178,6 +178,35 @@ async def test_cursor_factory(client: Client, sync_factory: object, async_factor
     await check(client, await client.connect(autocommit=True, cursor_factory=factory))
 
 
+async def test_a_cursor_that_traces_sees_each_call(client: Client) -> None:
+    seen: list[str] = []
+
+    class Traced(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append(query)
+            return super().execute(query, *args, **kwargs)
+
+    class AsyncTraced(psycopg.AsyncCursor[Any]):
+        async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append(query)
+            return await super().execute(query, *args, **kwargs)
+
+    connection = await client.connect(autocommit=True, cursor_factory=AsyncTraced if client.is_async else Traced)
+    await check(client, connection)
+    assert sum("flow_signal_v1.register_waiter(" in query for query in seen) >= 1
+    assert not any(PAYLOAD in query for query in seen)
+
+
+async def test_a_function_that_makes_cursors(client: Client) -> None:
+    async_factory, factory = psycopg.AsyncCursor, psycopg.Cursor
+    make = (
+        (lambda *args, **kwargs: async_factory(*args, **kwargs))
+        if client.is_async
+        else (lambda *args, **kwargs: factory(*args, **kwargs))
+    )
+    await check(client, await client.connect(autocommit=True, cursor_factory=make))
+
+
 @one_session
 @pytest.mark.parametrize("autocommit", [True, False])
 @pytest.mark.parametrize("prepare_threshold", [None, 0, 5])

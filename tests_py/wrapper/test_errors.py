@@ -139,11 +139,12 @@ async def test_a_waiter_changes_under_a_repeatable_read(client: Client) -> None:
         await client.store(connection).remove_waiter(run_id, "step")
 
 
-async def test_a_database_without_flow_signal(client: Client, database: str) -> None:
+@pytest.mark.parametrize("method", ["version", "list_waiters", "signal_stats", "health"])
+async def test_a_database_without_flow_signal(client: Client, database: str, method: str) -> None:
     client.conninfo = psycopg.conninfo.make_conninfo(database, dbname="postgres")
     store = client.store(await client.connect(autocommit=True))
     with pytest.raises(errors.InvalidSchemaName):
-        await store.version()
+        await getattr(store, method)()
 
 
 async def test_a_role_without_the_right(client: Client) -> None:

@@ -352,7 +352,7 @@ NEW_WAITERS = [NewWaiter(UUID(int=1), "step", "approved"), NewWaiter(UUID(int=1)
             (),
             {},
             "SELECT signal_name, waiting, overdue, delivered, buffered, dead, oldest_waiting_since, wait_p50, wait_p95 "
-            "FROM flow_signal_v1.signal_stats ORDER BY signal_name",
+            "FROM flow_signal_v1.version() AS installed, flow_signal_v1.signal_stats ORDER BY signal_name",
             [],
         ),
         (
@@ -361,7 +361,7 @@ NEW_WAITERS = [NewWaiter(UUID(int=1), "step", "approved"), NewWaiter(UUID(int=1)
             {},
             "SELECT checked_at, version, waiters_estimate, buffered_signals_estimate, total_bytes, "
             "dead_rows_estimate, oldest_due_at, oldest_dead_at, oldest_snapshot_xids, notify_queue_usage, problems "
-            "FROM flow_signal_v1.health",
+            "FROM flow_signal_v1.version() AS installed, flow_signal_v1.health",
             [],
         ),
         ("version", (), {}, "SELECT version FROM flow_signal_v1.version()", []),

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from flow_signal import AsyncFlowSignalStore, FlowSignalWaiter, NewSignal, PayloadTooLargeError, WaiterState
+from flow_signal import (
+    AsyncFlowSignalStore,
+    FlowSignalWaiter,
+    NewSignal,
+    NewWaiter,
+    PayloadTooLargeError,
+    UnreadablePayloadError,
+    WaiterState,
+)
+from tests_py.wrapper.conftest import Client
 
 MIB = 1024 * 1024
 
@@ -163,3 +174,50 @@ async def test_no_error_has_the_payload(store: AsyncFlowSignalStore, payload: ob
             await call()
         assert "secret" not in f"{refused.value!r} {refused.value} {getattr(refused.value, '__notes__', '')}"
         assert refused.value.__context__ is None
+
+
+async def test_what_writes_and_reads_payloads(client: Client) -> None:
+    def dumps(value: Decimal) -> str:
+        return f"{value}"
+
+    connection = await client.connect(autocommit=True)
+    store = client.store(connection, dumps=dumps)
+    run_id = uuid4()
+    await store.register_waiters([NewWaiter(run_id, str(number), "approved") for number in range(4)])
+    await store.deliver_signal(run_id, "approved", Decimal("9.90"))
+    await store.deliver_to_step(run_id, "1", Decimal("1.10"))
+    await store.deliver_signals([NewSignal(run_id, "approved", Decimal("2.20"))])
+    await store.deliver_signals([NewSignal(run_id, "approved", payload_json="3.30")])
+    await store.register_waiter(run_id, "all", name := f"{run_id}")
+    await store.broadcast_signal(name, Decimal("4.40"))
+    await store.register_waiter(run_id, "none", "approved")
+    await store.deliver_signal(run_id, "approved")
+    *waiters, without = await store.list_waiters(run_id=run_id)
+    read = {waiter.step_key: str(waiter.payload_as(Decimal)) for waiter in waiters}
+    assert read == {"0": "9.90", "1": "1.10", "2": "2.20", "3": "3.30", "all": "4.40"}
+    assert without.step_key == "none"
+    with pytest.raises(UnreadablePayloadError, match="there is no payload"):
+        without.payload_as(Decimal)
+    await store.deliver_signal(run_id, "early", Decimal("5.50"), buffer_for=timedelta(days=1))
+    [buffered] = await store.list_buffered_signals(run_id=run_id)
+    assert str(buffered.payload_as(Decimal)) == "5.50"
+
+
+@pytest.mark.parametrize(
+    ("dumps", "error", "named"),
+    [
+        (
+            lambda value: {"secret": value},
+            TypeError,
+            "payload as dumps wrote it: expected JSON text as str or bytes, got dict",
+        ),
+        (lambda value: b"secret \xff", ValueError, "payload as dumps wrote it is not UTF-8"),
+        (lambda value: "secret \ud800", ValueError, "payload as dumps wrote it"),
+        (lambda value: None, TypeError, "payload as dumps wrote it: expected JSON text as str or bytes, got None"),
+    ],
+)
+async def test_what_writes_something_else(client: Client, dumps: Any, error: type[Exception], named: str) -> None:
+    store = client.store(await client.connect(autocommit=True), dumps=dumps)
+    with pytest.raises(error, match=named) as refused:
+        await store.deliver_signal(uuid4(), "approved", 1)
+    assert "secret" not in f"{refused.value!r} {refused.value}"

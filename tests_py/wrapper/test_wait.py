@@ -226,7 +226,7 @@ async def test_a_closed_connection_is_told_as_such(client: Client, channel: str 
         ("", "it has 0 bytes"),
         (" \t", "it has 2 bytes"),
         ("é" * 32, "it has 64 bytes"),
-        ("nul\x00", "is not a channel name"),
+        ("nul\x00", "NUL"),
         ("euro €", "encode"),
     ],
 )
@@ -237,9 +237,9 @@ async def test_a_channel_that_cannot_be_listened_to(client: Client, is_pooled: b
         lender = await client.pool(min_size=1, max_size=1, kwargs={"client_encoding": "LATIN1"})
     else:
         lender = await client.connect(client_encoding="LATIN1")
-    with pytest.raises(ValueError, match=named) as refused:
+    with pytest.raises((ValueError, psycopg.DataError), match=named) as refused:
         await client.store(lender).wait(uuid4(), "step", wake_channel=channel)
-    assert not isinstance(refused.value, psycopg.Error)
+    assert getattr(refused.value, "sqlstate", None) is None
     connection = await lender.getconn() if is_pooled else lender
     if is_pooled and not client.is_async:
         connection = Coroutines(connection)

@@ -1,6 +1,6 @@
 -- purge deletes what no call needs any more, up to a limit, and nothing that is live.
 BEGIN;
-SELECT plan(83);
+SELECT plan(98);
 \ir ../helpers.psql
 
 SELECT is(
@@ -23,6 +23,8 @@ FROM (
     SELECT b.signal_name || ' ' || b.position FROM flow_signal.flow_signal_buffered_signals AS b
     UNION ALL
     SELECT 'receipt ' || t.delivery_id FROM flow_signal.flow_signal_receipts AS t
+    UNION ALL
+    SELECT 'token of ' || t.step_key FROM flow_signal.flow_signal_tokens AS t
     UNION ALL
     SELECT 'lock ' || l.signal_name FROM flow_signal.flow_signal_locks AS l
 ) AS r (name)
@@ -203,6 +205,54 @@ SELECT is(flow_signal_v1.purge('2020-01-01'), 1::bigint, 'the receipt of its fir
 SELECT is(pg_temp.rest(), 'lock go, receipt id 2, s', 'that of its second waiter stays');
 SELECT is(pg_temp.purge_all(clock_timestamp(), 100), 3::bigint, 'until that is purged');
 
+-- A token: void, it goes at any time; redeemed, as a receipt does.
+SELECT is(
+    ARRAY[
+        pg_temp.register('tokens', 'good'), left(pg_temp.issue('tokens', 'good'), 4),
+        pg_temp.register('tokens', 'gone'), left(pg_temp.issue('tokens', 'gone'), 4),
+        pg_temp.remove('tokens', 'gone'),
+        pg_temp.register('tokens', 'anew'), left(pg_temp.issue('tokens', 'anew'), 4),
+        pg_temp.remove('tokens', 'anew'), pg_temp.register('tokens', 'anew'),
+        pg_temp.register('tokens', 'moved'), left(pg_temp.issue('tokens', 'moved'), 4),
+        pg_temp.register('tokens', 'moved', NULL, 'stop'),
+        pg_temp.register('tokens', 'used'), pg_temp.redeem(pg_temp.issue('tokens', 'used'), '1')
+    ],
+    ARRAY[
+        'waiting', 'fst_', 'waiting', 'fst_', 'waiting', 'waiting', 'fst_', 'waiting', 'waiting', 'waiting',
+        'fst_', 'waiting', 'waiting', 'delivered used'
+    ], 'tokens of five steps'
+);
+SELECT is(flow_signal_v1.purge('2001-01-01'), 3::bigint, 'those are purged that are void');
+SELECT is(
+    pg_temp.rest(), 'anew, good, lock go, lock stop, moved, token of good, token of used, used',
+    'one that can be redeemed stays, and one that was redeemed'
+);
+SELECT is(pg_temp.remove('tokens', 'used'), 'delivered 1', 'the waiter of that is removed');
+SELECT is(flow_signal_v1.purge(transaction_timestamp()), 0::bigint, 'it was redeemed after that');
+RESET ROLE;
+UPDATE flow_signal.flow_signal_tokens SET delivered_at = '2020-01-01' WHERE step_key = 'used';
+SET LOCAL ROLE flow_signal_admin;
+SELECT is(flow_signal_v1.purge('2020-01-01'), 0::bigint, 'not before, but at that instant');
+SELECT is(flow_signal_v1.purge('2020-01-01 00:00:00.000001'), 1::bigint, 'it was redeemed before that');
+SELECT is(
+    pg_temp.rest(), 'anew, good, lock go, lock stop, moved, token of good', 'and is gone'
+);
+SELECT is(
+    pg_temp.redeem(pg_temp.issue('tokens', 'good'), '2') || left(pg_temp.issue('tokens', 'moved', '2019-01-01'), 4),
+    'delivered goodfst_', 'one is redeemed while its waiter is there, one has a deadline that has passed'
+);
+RESET ROLE;
+UPDATE flow_signal.flow_signal_tokens SET delivered_at = '2020-01-01' WHERE delivered_at IS NOT NULL;
+SET LOCAL ROLE flow_signal_admin;
+SELECT is(flow_signal_v1.purge('2019-01-01'), 0::bigint, 'not before its deadline');
+SELECT is(flow_signal_v1.purge('2021-01-01'), 1::bigint, 'then it goes');
+SELECT is(
+    pg_temp.rest(), 'anew, good, lock go, lock stop, moved, token of good, token of good',
+    'those of the delivered waiter stay with it'
+);
+SELECT is(flow_signal_v1.remove_run(md5('tokens')::uuid), 3::bigint, 'the run is over');
+SELECT is(pg_temp.rest(), '', 'nothing is left');
+
 -- the limit
 SELECT is(pg_temp.fill(), 17::bigint, 'waiters and signals');
 SELECT is(flow_signal_v1.purge('2020-01-01', 1), 1::bigint, 'at most one');
@@ -254,10 +304,10 @@ FROM (
 RESET ROLE;
 TRUNCATE
 flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals,
-flow_signal.flow_signal_receipts, flow_signal.flow_signal_locks;
+flow_signal.flow_signal_receipts, flow_signal.flow_signal_tokens, flow_signal.flow_signal_locks;
 ANALYZE
 flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals,
-flow_signal.flow_signal_receipts, flow_signal.flow_signal_locks;
+flow_signal.flow_signal_receipts, flow_signal.flow_signal_tokens, flow_signal.flow_signal_locks;
 INSERT INTO flow_signal.flow_signal_waiters (
     run_id, step_key, signal_name, status, created_at, delivered_at
 )
@@ -272,6 +322,13 @@ INSERT INTO flow_signal.flow_signal_receipts (
 SELECT
     md5(n::text)::uuid, 'id', 'go', 'step', CASE WHEN n % 3 = 0 THEN timestamptz '2019-01-01' ELSE '2021-01-01' END
 FROM generate_series(1, 3000) AS n;
+INSERT INTO flow_signal.flow_signal_tokens (
+    run_id, token_hash, step_key, signal_name, registered_at
+)
+SELECT
+    md5(n::text)::uuid, sha256('token'), 'step', 'go',
+    CASE WHEN n % 3 = 0 THEN timestamptz '2017-01-01' ELSE '2018-01-01' END
+FROM generate_series(1001, 4000) AS n;
 INSERT INTO flow_signal.flow_signal_locks (run_id, signal_name)
 SELECT md5(n::text)::uuid, CASE WHEN n % 3 = 0 THEN 'stop' ELSE 'go' END
 FROM generate_series(1001, 4000) AS n;
@@ -302,7 +359,7 @@ FROM generate_series(1, 10);
 SELECT cmp_ok(
     pg_temp.rows_read() - :rows_read, '<', 10 * 300::bigint, 'read a block or two each'
 );
-SELECT is(pg_temp.purge_all('2020-01-01', 700), 18680::bigint, 'thousands, 700 at a time');
+SELECT is(pg_temp.purge_all('2020-01-01', 700), 19680::bigint, 'thousands, 700 at a time');
 RESET ROLE;
 SELECT is(
     (SELECT count(*) FROM flow_signal.flow_signal_waiters WHERE delivered_at IS NULL),
@@ -322,6 +379,11 @@ SELECT is(
     'younger receipts stay, though their waiters are gone'
 )
 FROM flow_signal.flow_signal_receipts AS r;
+SELECT is(
+    ROW(count(*), min(t.registered_at))::text, ROW(2000, timestamptz '2018-01-01')::text,
+    'tokens of waiters that are there stay'
+)
+FROM flow_signal.flow_signal_tokens AS t;
 SELECT is(
     ROW(count(*), min(l.signal_name), max(l.signal_name))::text, ROW(2000, 'go', 'go')::text,
     'lock rows of waiters stay'

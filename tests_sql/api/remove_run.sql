@@ -1,6 +1,6 @@
 -- remove_run forgets all waiters, buffered signals and ids of a run, and nothing of other runs.
 BEGIN;
-SELECT plan(78);
+SELECT plan(82);
 \ir ../helpers.psql
 \ir ../lines.psql
 -- What is there of a run, or of all the others.
@@ -22,6 +22,9 @@ FROM (
     UNION ALL
     SELECT l.run_id, l::text
     FROM flow_signal.flow_signal_locks AS l
+    UNION ALL
+    SELECT t.run_id, t::text
+    FROM flow_signal.flow_signal_tokens AS t
 ) AS r (run_id, contents)
 WHERE (r.run_id = md5(p_run)::uuid) <> p_of_others
 $function$;
@@ -172,6 +175,26 @@ SELECT is(
     || pg_temp.deliver('receipts', '2', 'id'),
     'not_foundwaitingdelivered s', 'and its id may be used anew'
 );
+
+-- Tokens: redeemed, void and good.
+
+SELECT is(
+    ARRAY[
+        pg_temp.register('tokens', 'a'), pg_temp.redeem(pg_temp.issue('tokens', 'a')),
+        pg_temp.register('tokens', 'b'), left(pg_temp.issue('tokens', 'b'), 4), pg_temp.remove('tokens', 'b'),
+        pg_temp.register('tokens', 'c'), left(pg_temp.issue('tokens', 'c'), 4)
+    ],
+    ARRAY['waiting', 'delivered a', 'waiting', 'fst_', 'waiting', 'waiting', 'fst_'],
+    'a run has tokens of every kind'
+);
+SELECT is(
+    pg_temp.register('other run', 'a') || ' ' || left(pg_temp.issue('other run', 'a'), 4), 'waiting fst_',
+    'another run has one'
+);
+SELECT is(
+    pg_temp.remove_run('tokens') || coalesce(pg_temp.rows_of('tokens'), ''), '2', 'they are gone with their run'
+);
+SELECT matches(pg_temp.rows_of('other run'), 'x[0-9a-f]{64}', 'that of the other run is there');
 
 -- What is refused.
 

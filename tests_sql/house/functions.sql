@@ -115,7 +115,7 @@ SELECT set_eq(
     WHERE f.schema <> 'flow_signal' AND f.proretset AND f.prorows = 1$$,
     ARRAY[
         'register_waiter', 'deliver_signal', 'deliver_to_step', 'get_waiter', 'await_waiter',
-        'remove_waiter', 'withdraw_signal'
+        'remove_waiter', 'withdraw_signal', 'redeem_token', 'describe_token'
     ],
     'the planner knows which of them return one row'
 );
@@ -252,7 +252,7 @@ SELECT is(
             SELECT array_agg(r.role[1] ORDER BY r.role[1])
             FROM substring(h.line, ' role: ([^|]*)') AS l (roles)
             CROSS JOIN regexp_matches(
-                l.roles, '\m(sender|broadcaster|reader|engine|admin)\M', 'g'
+                l.roles, '\m(sender|broadcaster|reader|redeemer|engine|admin)\M', 'g'
             ) AS r (role)
         )
     ),

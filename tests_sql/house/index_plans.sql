@@ -286,6 +286,24 @@ VALUES
         p_lease => '1 minute'
     )$$
 ),
+('issue_token', $$issue_token(p_run_id => %1$L, p_step_key => 'go 5%2$s')$$),
+(
+    'describe_token',
+    $$describe_token(pg_temp.token(%1$L, 'go 3%2$s'))$$
+),
+(
+    'redeem_token',
+    $$redeem_token(pg_temp.token(%1$L, 'go 3%2$s'))$$
+),
+(
+    'redeem_token: again',
+    $$redeem_token(pg_temp.token(%1$L, 'gone 3%2$s'))$$
+),
+(
+    'redeem_token: not_found',
+    $$redeem_token(pg_temp.token(%1$L, 'nobody %2$s'))$$
+),
+('revoke_tokens', $$revoke_tokens(p_run_id => %1$L, p_step_key => 'go 4%2$s')$$),
 ('remove_run: a small one', $$remove_run(p_run_id => md5('%1$s %2$s')::uuid)$$),
 ('claim_waiters', $$claim_waiters(p_queue => 'due', p_limit => 5)$$),
 ('claim_waiters: nobody is due', $$claim_waiters(p_queue => 'idle')$$);
@@ -371,6 +389,14 @@ VALUES
 ('broadcast_signal', $$broadcast_signal(p_signal_name => 'signal 1')$$, 1000000),
 ('purge', $$purge(p_settled_before => '2001-01-01')$$, 1000000);
 
+-- The token of a step.
+CREATE FUNCTION pg_temp.token(p_run_id uuid, p_step_key text)
+RETURNS text
+LANGUAGE sql
+AS $function$
+SELECT concat('fst_', replace(p_run_id::text, '-', ''), '_', repeat(md5(p_step_key), 2))
+$function$;
+
 -- A run of size FIFOs of one waiter, of long FIFOs of every kind, with receipts and buffered signals.
 CREATE FUNCTION pg_temp.fill(p_run_id uuid, p_size integer)
 RETURNS void
@@ -437,6 +463,22 @@ SELECT
 FROM generate_series(1, 3) AS i
 CROSS JOIN generate_series(1, p_size / 10) AS n;
 
+INSERT INTO flow_signal.flow_signal_tokens (
+    run_id, token_hash, step_key, signal_name, registered_at, delivered_at
+)
+SELECT
+    t.run_id, sha256(decode(right(pg_temp.token(t.run_id, t.step_key), 64), 'hex')), t.step_key,
+    t.signal_name, t.created_at, t.delivered_at
+FROM (
+    SELECT w.run_id, w.step_key, w.signal_name, w.created_at, w.delivered_at
+    FROM flow_signal.flow_signal_waiters AS w
+    WHERE w.run_id = p_run_id AND w.signal_name = 'go'
+    UNION ALL
+    SELECT r.run_id, r.step_key, r.signal_name, r.delivered_at, r.delivered_at
+    FROM flow_signal.flow_signal_receipts AS r
+    WHERE r.run_id = p_run_id AND r.step_key LIKE 'gone %'
+) AS t;
+
 INSERT INTO flow_signal.flow_signal_buffered_signals (
     run_id, signal_name, position, buffered_at, buffered_until, dead, delivery_id
 )
@@ -492,6 +534,10 @@ BEGIN
         run_id, delivery_id, signal_name, step_key, delivered_at
     )
     SELECT l.run_id, l.name, l.name, l.name, '2021-01-01' FROM lone AS l;
+    INSERT INTO flow_signal.flow_signal_tokens (
+        run_id, token_hash, step_key, signal_name, registered_at
+    )
+    SELECT l.run_id, sha256(l.name::bytea), l.name, l.name, '2020-01-01' FROM lone AS l;
     INSERT INTO flow_signal.flow_signal_buffered_signals (
         run_id, signal_name, position, buffered_at, buffered_until, delivery_id
     )
@@ -642,6 +688,7 @@ CROSS JOIN LATERAL (
     (
         1,
         'TRUNCATE flow_signal.flow_signal_waiters, flow_signal.flow_signal_receipts, '
+        'flow_signal.flow_signal_tokens, '
         'flow_signal.flow_signal_locks, flow_signal.flow_signal_buffered_signals'
     ),
     (2, 'DO $do$ BEGIN EXECUTE ' || quote_literal(t.load) || '; END $do$'),
@@ -649,6 +696,7 @@ CROSS JOIN LATERAL (
         3,
         CASE WHEN t.load IS NOT NULL THEN
             'ANALYZE flow_signal.flow_signal_waiters, flow_signal.flow_signal_receipts, '
+            'flow_signal.flow_signal_tokens, '
             'flow_signal.flow_signal_locks, flow_signal.flow_signal_buffered_signals' END
     ),
     (4, 'DISCARD PLANS'),

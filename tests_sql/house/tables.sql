@@ -32,7 +32,7 @@ SELECT set_eq(
     FROM relations AS r WHERE r.relkind IN ('r', 'p') AND r.nspname = 'flow_signal'$$,
     ARRAY[
         'flow_signal_waiters', 'flow_signal_buffered_signals', 'flow_signal_locks',
-        'flow_signal_receipts', 'flow_signal_settings', 'ledger'
+        'flow_signal_receipts', 'flow_signal_tokens', 'flow_signal_settings', 'ledger'
     ],
     'the tables'
 );
@@ -192,7 +192,7 @@ FROM (
 ) AS t (type, attributes);
 SELECT set_eq(
     $$SELECT r.name FROM relations AS r WHERE r.relkind = 'c'$$,
-    ARRAY['waiter', 'delivery', 'buffered_signal', 'claimed_waiter', 'imported_waiter'],
+    ARRAY['waiter', 'delivery', 'buffered_signal', 'claimed_waiter', 'token', 'imported_waiter'],
     'there are no other types'
 );
 SELECT is(

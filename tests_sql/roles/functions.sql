@@ -1,6 +1,6 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(196);
+SELECT plan(254);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
 
@@ -39,6 +39,10 @@ FROM (
         'deliver_to_step', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$,
         '{engine, sender}'
     ),
+    ('issue_token', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine}'),
+    ('revoke_tokens', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine}'),
+    ('redeem_token', $$p_token => 't'$$, '{engine, redeemer}'),
+    ('describe_token', $$p_token => 't'$$, '{engine, redeemer}'),
     ('purge_buffered', $$p_buffered_before => '2001-01-01'$$, '{}'),
     ('claim_waiters', $$p_queue => 'q'$$, '{engine}'),
     (
@@ -86,7 +90,7 @@ FROM calls AS c
 CROSS JOIN (
     VALUES
     ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_broadcaster'),
-    ('flow_signal_reader'), ('flow_signal_engine'),
+    ('flow_signal_reader'), ('flow_signal_redeemer'), ('flow_signal_engine'),
     ('flow_signal_admin'), ('flow_signal_test_stranger')
 ) AS r (role);
 
@@ -99,7 +103,9 @@ SELECT is(
     CASE
         WHEN r.role = 'flow_signal_test_stranger'
             THEN 'permission denied for schema flow_signal_v1'
-        WHEN r.role IN ('flow_signal_sender', 'flow_signal_broadcaster')
+        WHEN r.role IN (
+            'flow_signal_sender', 'flow_signal_broadcaster', 'flow_signal_redeemer'
+        )
             THEN 'permission denied for view ' || v.name
         ELSE 'allowed'
     END,
@@ -109,7 +115,7 @@ FROM (VALUES ('signal_stats'), ('health')) AS v (name)
 CROSS JOIN (
     VALUES
     ('flow_signal_owner'), ('flow_signal_sender'), ('flow_signal_broadcaster'),
-    ('flow_signal_reader'), ('flow_signal_engine'),
+    ('flow_signal_reader'), ('flow_signal_redeemer'), ('flow_signal_engine'),
     ('flow_signal_admin'), ('flow_signal_test_stranger')
 ) AS r (role);
 

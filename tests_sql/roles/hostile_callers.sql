@@ -1,6 +1,6 @@
 -- Nothing that a caller plants in its search_path or temporary schema changes what a call does.
 BEGIN;
-SELECT plan(42);
+SELECT plan(46);
 \ir ../helpers.psql
 
 -- Objects in the way of everything that the functions use: a function and an operator fail, a
@@ -233,6 +233,24 @@ SELECT
         p_run_id => run_id, p_step_key => step_key, p_claim_id => claim_id,
         p_lease => '1 minute'
     ) FROM flow_signal_v1.claim_waiters(p_queue => 'q')$$) AS extend,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.register_waiter(
+        p_run_id => '00000000-0000-0000-0000-000000000003', p_step_key => 't',
+        p_signal_name => 'go'
+    )$$) AS for_token,
+    pg_temp.result($$SELECT state FROM flow_signal_v1.describe_token(
+        p_token => flow_signal_v1.issue_token(
+            p_run_id => '00000000-0000-0000-0000-000000000003', p_step_key => 't',
+            p_expires_at => '2990-01-01'
+        )
+    )$$) AS describe,
+    pg_temp.result($$SELECT flow_signal_v1.revoke_tokens(
+        p_run_id => '00000000-0000-0000-0000-000000000003', p_step_key => 't'
+    )$$) AS revoke,
+    pg_temp.result($$SELECT status FROM flow_signal_v1.redeem_token(
+        p_token => flow_signal_v1.issue_token(
+            p_run_id => '00000000-0000-0000-0000-000000000003', p_step_key => 't'
+        ), p_payload_json => '1'
+    )$$) AS redeem,
     pg_temp.result(
         $$SELECT flow_signal_v1.remove_run(p_run_id => '00000000-0000-0000-0000-000000000003')$$
     ) AS remove_third,
@@ -289,7 +307,10 @@ FROM (
     (:'queued', 'waiting', 'register_waiter, with a queue'),
     (:'to_step', 'delivered', 'deliver_to_step'),
     (:'to_step_again', 'true', 'deliver_to_step, again'),
-    (:'extend', 'true', 'extend_claim'), (:'remove_third', '1', 'remove_run, with receipts'),
+    (:'extend', 'true', 'extend_claim'), (:'for_token', 'waiting', 'register_waiter, for a token'),
+    (:'describe', 'waiting', 'issue_token and describe_token'), (:'revoke', '1', 'revoke_tokens'),
+    (:'redeem', 'delivered', 'redeem_token'),
+    (:'remove_third', '2', 'remove_run, with receipts and tokens'),
     (:'blank', 'step key " " is blank', 'a blank name'),
     (:'never', 'deadline -infinity is out of range', 'a deadline out of range'),
     (:'no_json', 'payload is not valid JSON', 'a payload that is not JSON')

@@ -1,6 +1,6 @@
 -- No client reads or writes a table, or makes anything of its own in the schemas.
 BEGIN;
-SELECT plan(344);
+SELECT plan(457);
 CREATE ROLE flow_signal_test_outsider;
 \ir ../helpers.psql
 
@@ -17,7 +17,8 @@ SELECT format(s.statement, t.name) AS statement
 FROM (
     VALUES ('flow_signal.flow_signal_waiters'), ('flow_signal.flow_signal_buffered_signals'),
     ('flow_signal.flow_signal_locks'), ('flow_signal.flow_signal_receipts'),
-    ('flow_signal.flow_signal_settings'), ('flow_signal.ledger')
+    ('flow_signal.flow_signal_settings'), ('flow_signal.flow_signal_tokens'),
+    ('flow_signal.ledger')
 ) AS t (name)
 CROSS JOIN (
     VALUES
@@ -43,7 +44,7 @@ SELECT matches(
 )
 FROM statements AS s
 CROSS JOIN (
-    VALUES ('sender'), ('broadcaster'), ('reader'), ('engine'), ('admin'), ('test_outsider')
+    VALUES ('sender'), ('broadcaster'), ('reader'), ('redeemer'), ('engine'), ('admin'), ('test_outsider')
 ) AS r (role);
 SELECT is(pg_temp.contents(), b.contents, 'all is as it was') FROM before AS b;
 
@@ -54,7 +55,8 @@ SELECT is(
 FROM (
     VALUES ('flow_signal.flow_signal_waiters'), ('flow_signal.flow_signal_buffered_signals'),
     ('flow_signal.flow_signal_locks'), ('flow_signal.flow_signal_receipts'),
-    ('flow_signal.flow_signal_settings'), ('flow_signal.ledger')
+    ('flow_signal.flow_signal_settings'), ('flow_signal.flow_signal_tokens'),
+    ('flow_signal.ledger')
 ) AS t (name);
 
 SELECT * FROM finish();

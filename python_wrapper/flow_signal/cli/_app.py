@@ -26,6 +26,7 @@ from ._install import migrate as run_migrate
 from ._install import print_sql
 from ._list import list_buffered, list_waiters
 from ._options import (
+    STANDARD_INPUT,
     Atomic,
     DeliveryId,
     Dsn,
@@ -44,12 +45,14 @@ from ._options import (
     needed,
     one_of,
     payload_text,
+    reason,
     refuse_with_from,
     refuse_without_from,
 )
 from ._output import Output, headline, if_somebody_reads
 from ._problem import Problem, telling
 from ._stream import write
+from ._tokens import token
 from ._upkeep import broadcast, health, purge, purge_buffered, remove_run, stats, withdraw
 
 # What makes libpq connect elsewhere than to its built-in default.
@@ -261,6 +264,30 @@ def deliver_step(
     _end_with_verdict(result, as_json)
 
 
+@app.command()
+def redeem(
+    token: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="The token; - reads it from standard input.", show_default=False)
+    ],
+    payload: Payload = None,
+    payload_file: PayloadFile = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Send a signal to the step that a token was issued for; the same again shows the first answer."""
+    if token == "-":
+        if payload == "-" or payload_file == STANDARD_INPUT:
+            raise typer.BadParameter("TOKEN and the payload cannot both be read from standard input")
+        try:
+            token = sys.stdin.readline().rstrip("\r\n")
+        except OSError as error:
+            raise typer.BadParameter(reason(error, None), param_hint="TOKEN") from None
+    payload_json = payload_text(payload, payload_file)
+    with transaction(dsn) as connection:
+        result = FlowSignalStore(connection).redeem_token(token, payload_json=payload_json)
+    _end_with_verdict(result, as_json)
+
+
 def _end_with_verdict(result: SignalDeliveryResult, as_json: bool) -> NoReturn:
     code = {
         SignalDeliveryStatus.DELIVERED: ExitCode.OK,
@@ -345,6 +372,7 @@ def wait(
         raise typer.Exit(ExitCode.EXPIRED)
 
 
+app.command()(token)
 app.command()(claim)
 app.command()(extend)
 app.command()(broadcast)

@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     OK = 0, "done: registered, delivered, buffered, found, claimed or removed; health: all is well"
     FAILED = 1, "anything else went wrong; nothing was changed but what the error names"
     USAGE = 2, "the command line is wrong; nothing was sent"
-    NOT_FOUND = 3, "no such waiter, claim or buffered signal, or nothing installed there"
+    NOT_FOUND = 3, "no such waiter, claim, buffered signal or token, or nothing installed there"
     ALREADY_DELIVERED = 4, "deliver: whoever waited has a payload already"
     EXPIRED = 5, "deliver, wait: whoever waited is past the deadline"
     REFUSED = 6, "the input was refused; nothing was changed"

@@ -124,6 +124,7 @@ def headline(result: FlowSignalWaiter | SignalDeliveryResult | BufferedSignal) -
         SignalDeliveryStatus.BUFFERED: "buffered: nobody waits now, the next waiter gets it",
         SignalDeliveryStatus.ALREADY_DELIVERED: f'already delivered: step "{result.step_key}" has a payload',
         SignalDeliveryStatus.EXPIRED: f'expired: step "{result.step_key}" is past its deadline',
-        SignalDeliveryStatus.NOT_FOUND: "not found: the run has no such waiter",
+        SignalDeliveryStatus.NOT_FOUND: "not found: "
+        + ("the run has no such waiter" if result.run_id else "this token is void, or was never issued"),
     }[result.status]
-    return f"{sentence} (by this delivery id, before)" if result.replayed else sentence
+    return f"{sentence} (by this delivery id or token, before)" if result.replayed else sentence

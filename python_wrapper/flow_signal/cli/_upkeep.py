@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import astuple, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
 from .._sync_store import FlowSignalStore
@@ -27,7 +25,7 @@ from ._options import (
     payload_text,
 )
 from ._output import Output, document, if_somebody_reads
-from ._problem import Problem, problem_of, telling
+from ._problem import Problem, telling
 from ._progress import progress
 
 Before = Annotated[
@@ -70,15 +68,6 @@ def broadcast(
         output.terminal.table(["run_id", "step_key"], ([result.run_id, result.step_key] for result in results))
 
 
-@contextmanager
-def installed() -> Iterator[None]:
-    """Tell that a view is missing as it is told of a function."""
-    try:
-        yield
-    except psycopg.errors.UndefinedTable:
-        raise problem_of(psycopg.errors.InvalidSchemaName("flow-signal is not installed in this database")) from None
-
-
 def remove_run(run: Run, dsn: Dsn = None, as_json: Json = False) -> None:
     """Forget all waiters and buffered signals of a run, and tell how many waiters those were."""
     with transaction(dsn) as connection:
@@ -88,7 +77,7 @@ def remove_run(run: Run, dsn: Dsn = None, as_json: Json = False) -> None:
 
 def stats(dsn: Dsn = None, as_json: JsonLines = False) -> None:
     """Show the numbers of each signal: who waits, what is kept, and how long waits take."""
-    with transaction(dsn) as connection, installed():
+    with transaction(dsn) as connection:
         rows = FlowSignalStore(connection).signal_stats()
     output = Output(as_json)
     if as_json:
@@ -100,7 +89,7 @@ def stats(dsn: Dsn = None, as_json: JsonLines = False) -> None:
 
 def health(dsn: Dsn = None, as_json: Json = False) -> None:
     """Show what monitoring needs to know; the exit code tells whether somebody should look at it."""
-    with transaction(dsn) as connection, installed():
+    with transaction(dsn) as connection:
         health = FlowSignalStore(connection).health()
     values = document(health)
     output = Output(as_json)

@@ -15,7 +15,7 @@ DECLARE
     v_block_size CONSTANT integer := current_setting('block_size')::integer;
     v_began CONSTANT timestamptz := clock_timestamp();
     v_before CONSTANT timestamptz := least(p_settled_before, v_began);
-    -- The blocks of the four tables are numbered through; v_ends has where each table ends.
+    -- The blocks of the five tables are numbered through; v_ends has where each table ends.
     v_ends bigint[] := ARRAY[0::bigint];
     v_blocks bigint;
     v_table integer;
@@ -48,11 +48,12 @@ BEGIN
         pg_relation_size('flow_signal.flow_signal_waiters'),
         pg_relation_size('flow_signal.flow_signal_buffered_signals'),
         pg_relation_size('flow_signal.flow_signal_receipts'),
+        pg_relation_size('flow_signal.flow_signal_tokens'),
         pg_relation_size('flow_signal.flow_signal_locks')
     ] LOOP
         v_ends := v_ends || v_ends[cardinality(v_ends)] + v_blocks / v_block_size;
     END LOOP;
-    v_blocks := v_ends[5];
+    v_blocks := v_ends[6];
     v_unseen := v_blocks;
     -- Where the session's last call found the first; else anywhere. What that call has emptied is
     -- read once more, while it is in memory, which leaves notes for all who read it later.
@@ -115,6 +116,28 @@ BEGIN
                     v_last := v_found[100];
                     DELETE FROM flow_signal.flow_signal_receipts AS r
                     WHERE r.ctid = ANY(v_found);
+                WHEN 4 THEN
+                    -- One that was not redeemed is void without its registration, at any time.
+                    v_found := ARRAY(
+                        SELECT t.ctid
+                        FROM flow_signal.flow_signal_tokens AS t
+                        WHERE t.ctid > v_after AND t.ctid < v_end
+                            AND (
+                                t.delivered_at IS NULL AND t.expires_at < v_before
+                                OR (t.delivered_at < v_before) IS NOT FALSE AND (
+                                    SELECT true
+                                    FROM flow_signal.flow_signal_waiters AS w
+                                    WHERE w.run_id = t.run_id
+                                        AND w.step_key = t.step_key
+                                        AND coalesce(w.moved_at, w.created_at) = t.registered_at
+                                ) IS NULL
+                            )
+                        LIMIT least(p_limit - v_deleted, 100)
+                        FOR UPDATE SKIP LOCKED
+                    );
+                    v_last := v_found[100];
+                    DELETE FROM flow_signal.flow_signal_tokens AS t
+                    WHERE t.ctid = ANY(v_found);
                 ELSE
                     v_found := ARRAY(
                         SELECT l.ctid
@@ -179,7 +202,8 @@ GRANT EXECUTE ON FUNCTION flow_signal_v1.purge(timestamptz, integer) TO flow_sig
 COMMENT ON FUNCTION flow_signal_v1.purge(timestamptz, integer) IS
 'Deletes up to p_limit (1 to 100000) rows: waiters that were delivered or expired before '
 'p_settled_before, fetched by their engine or not; buffered signals whose time ended before '
-'then; receipts of deliveries before then whose waiter is gone; lock rows that no waiter and '
-'no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. Stops '
-'early after a quarter of a second if it has found some; 0: none is left, except rows that '
-'others have locked. Call it until then, each call in a transaction of its own.';
+'then; receipts of deliveries, and tokens redeemed, before then whose waiter is gone; tokens '
+'that ended before then or whose waiter is gone, unless they were redeemed; lock rows that no '
+'waiter and no buffered signal needs. Never a live waiter. Returns how many rows of all kinds. '
+'Stops early after a quarter of a second if it has found some; 0: none is left, except rows '
+'that others have locked. Call it until then, each call in a transaction of its own.';

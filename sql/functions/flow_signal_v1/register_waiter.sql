@@ -113,11 +113,11 @@ BEGIN
             DELETE FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
             INSERT INTO flow_signal.flow_signal_waiters (
-                run_id, step_key, signal_name, status, created_at, expires_at, due_at,
-                wake_channel, queue
+                run_id, step_key, signal_name, status, created_at, moved_at, expires_at,
+                due_at, wake_channel, queue
             )
             VALUES (
-                p_run_id, p_step_key, p_signal_name, v_status, v_waiter.created_at,
+                p_run_id, p_step_key, p_signal_name, v_status, v_waiter.created_at, v_now,
                 v_expires_at, CASE WHEN p_queue IS NOT NULL THEN v_expires_at END,
                 p_wake_channel, p_queue
             );

@@ -1,5 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 0A000
--- locks: the run's waiters, then its lock rows, each in the order that sql/README.md says
+-- locks: the run's waiters, its tokens, then its lock rows, each in the order that sql/README.md says
 CREATE OR REPLACE FUNCTION flow_signal_v1.remove_run(p_run_id uuid)
 RETURNS bigint
 LANGUAGE plpgsql
@@ -32,6 +32,7 @@ BEGIN
             DELETE FROM flow_signal.flow_signal_waiters AS w
             WHERE w.run_id = p_run_id AND w.step_key = ANY(v_step_keys);
             GET DIAGNOSTICS v_removed = ROW_COUNT;
+            DELETE FROM flow_signal.flow_signal_tokens AS t WHERE t.run_id = p_run_id;
             PERFORM
             FROM flow_signal.flow_signal_locks AS l
             WHERE l.run_id = p_run_id
@@ -63,6 +64,6 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.remove_run(uuid) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.remove_run(uuid) TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.remove_run(uuid) IS
-'Forgets all of a run that is over: waiters, buffered signals, receipts and lock rows. Returns '
-'how many waiters it deleted. A registration or a buffered signal of another transaction that '
-'is not committed yet stays.';
+'Forgets all of a run that is over: waiters, buffered signals, receipts, tokens and lock rows. '
+'Returns how many waiters it deleted. A registration or a buffered signal of another '
+'transaction that is not committed yet stays.';
