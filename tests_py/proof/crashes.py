@@ -397,12 +397,17 @@ class Load:
                             books.wrong.append(f"step {step} does not take a buffered signal")
                             break
             left = "SELECT count(*) FROM flow_signal.flow_signal_waiters"
-            limit = time.monotonic() + 10
+            limit = time.monotonic() + 10  # since the last was handed out
             while connection.execute(left).fetchone() != (0,) and time.monotonic() < limit:
-                for run, step, state, payload, claim in connection.execute(CLAIM).fetchall():
-                    books.receive(run, step, state, payload)
-                    connection.execute(REMOVE, [run, step, claim])
-                time.sleep(0.01)
+                with connection.transaction():
+                    claimed = connection.execute(CLAIM).fetchall()
+                    for run, step, state, payload, claim in claimed:
+                        books.receive(run, step, state, payload)
+                        connection.execute(REMOVE, [run, step, claim])
+                if claimed:
+                    limit = time.monotonic() + 10
+                else:
+                    time.sleep(0.01)
 
     def audit(self) -> dict[str, list[str]]:
         """Lost, doubled, stuck, or otherwise not as it was said."""
