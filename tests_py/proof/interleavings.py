@@ -214,6 +214,10 @@ LOCKING = {"new", "deadline", "away", "hither", "send", "send id", "keep id", "t
 WAITING = {"new", "send", "send id", "keep", "keep id", "to w id", "await", "broadcast"}
 
 
+REMOVALS, NEW_STEPS = ("remove", "acknowledge"), ("new", "new a")
+"""The engine's transaction removes its step, then registers the next one."""
+
+
 @dataclass(frozen=True)
 class Case:
     """The calls of each transaction, in the state; the first waits with its last step until the others have begun."""
@@ -306,8 +310,9 @@ def objection(theatre: Theatre, case: Case) -> str | None:
 
 
 def may_deadlock(case: Case) -> bool:
-    """Whether errors.md lists it: only a transaction of several calls can, beside another one."""
-    return len(case.transactions[0]) > 1
+    """Whether errors.md lists it: a transaction of several calls, but not one of the engine's form."""
+    calls = case.transactions[0]
+    return len(calls) > 1 and not (calls[0] in REMOVALS and calls[1] in NEW_STEPS)
 
 
 def pairs(state: str) -> Iterator[Case]:
@@ -322,6 +327,12 @@ def locking_pairs(state: str) -> Iterator[Case]:
         [[first], [second]] = case.transactions
         if first in LOCKING and second in WAITING:
             yield case
+
+
+def beside_engines(state: str) -> Iterator[Case]:
+    """The engine's transaction, and a call beside it."""
+    for removal, step, call, end in product(REMOVALS, NEW_STEPS, CALLS, ("commit", "rollback")):
+        yield Case(state, ((removal, step), (call,)), end)
 
 
 def triples(state: str) -> Iterator[Case]:

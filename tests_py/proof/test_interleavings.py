@@ -14,7 +14,16 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from tests_py.proof import soak
-from tests_py.proof.interleavings import STATES, Case, Theatre, locking_pairs, objection, pairs, triples
+from tests_py.proof.interleavings import (
+    STATES,
+    Case,
+    Theatre,
+    beside_engines,
+    locking_pairs,
+    objection,
+    pairs,
+    triples,
+)
 
 SHOWN = 3
 
@@ -41,6 +50,12 @@ def check(theatre: Theatre, cases: Iterable[Case]) -> None:
 @pytest.mark.parametrize("state", STATES)
 def test_pairs(theatre: Theatre, state: str) -> None:
     check(theatre, pairs(state) if soak.LONG else locking_pairs(state))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_beside_engines(theatre: Theatre, state: str) -> None:
+    """None of them deadlocks."""
+    check(theatre, beside_engines(state) if soak.LONG else some(beside_engines(state), 20))
 
 
 @pytest.mark.parametrize("state", STATES)
