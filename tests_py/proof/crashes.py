@@ -36,7 +36,7 @@ SIGNALS = ["a", "b", "c"]
 MOST_PENDING = 15
 """Signals of a sender that wait for their answer, at most."""
 
-DEFINITE = {"57014", "55P03", "40P01", "53100", "53200"}
+DEFINITE = {"57014", "55P03", "40P01", "53100", "53200", "WS004"}
 """After these nothing has changed. After any other end of a call it is unknown whether it took effect."""
 
 DELIVER = """
