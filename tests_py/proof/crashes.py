@@ -36,7 +36,7 @@ SIGNALS = ["a", "b", "c"]
 MOST_PENDING = 15
 """Signals of a sender that wait for their answer, at most."""
 
-DEFINITE = {"57014", "55P03", "40P01", "53100", "53200"}
+DEFINITE = {"57014", "55P03", "40P01", "53100", "53200", "WS004"}
 """After these nothing has changed. After any other end of a call it is unknown whether it took effect."""
 
 DELIVER = """
@@ -391,15 +391,23 @@ class Load:
                     kept = "SELECT count(*) FROM flow_signal_v1.list_buffered_signals(%s, %s) WHERE state = 'buffered'"
                     while connection.execute(kept, [run, name]).fetchone() != (0,):
                         step = uuid4().hex
-                        connection.execute(REGISTER, [[run], [step], [name], [None]])
+                        rows = connection.execute(REGISTER, [[run], [step], [name], [None]]).fetchall()
                         books.registered.add((run, step))
+                        if rows[0][0] != "delivered":
+                            books.wrong.append(f"step {step} does not take a buffered signal")
+                            break
             left = "SELECT count(*) FROM flow_signal.flow_signal_waiters"
-            limit = time.monotonic() + 10
+            limit = time.monotonic() + 10  # since the last was handed out
             while connection.execute(left).fetchone() != (0,) and time.monotonic() < limit:
-                for run, step, state, payload, claim in connection.execute(CLAIM).fetchall():
-                    books.receive(run, step, state, payload)
-                    connection.execute(REMOVE, [run, step, claim])
-                time.sleep(0.01)
+                with connection.transaction():
+                    claimed = connection.execute(CLAIM).fetchall()
+                    for run, step, state, payload, claim in claimed:
+                        books.receive(run, step, state, payload)
+                        connection.execute(REMOVE, [run, step, claim])
+                if claimed:
+                    limit = time.monotonic() + 10
+                else:
+                    time.sleep(0.01)
 
     def audit(self) -> dict[str, list[str]]:
         """Lost, doubled, stuck, or otherwise not as it was said."""

@@ -112,11 +112,11 @@ SCENE = f"""
 UPDATE flow_signal.flow_signal_settings SET max_buffered = 3;
 CREATE SCHEMA engine;
 CREATE TABLE engine.flow_signal_waiters (run_id uuid, step_key text, signal_name text, created_at timestamptz,
-    expires_at timestamptz, delivered_at timestamptz, payload_json text);
+    expires_at timestamptz, delivered_at timestamptz, payload_json text, PRIMARY KEY (run_id, step_key));
 INSERT INTO engine.flow_signal_waiters VALUES
     (gen_random_uuid(), 's', 'go', '2001-01-01', NULL, NULL, NULL),
     (gen_random_uuid(), ' ', 'go', 'infinity', '-infinity', '4713-01-01 BC', '{{"{SECRET}"'),
-    (gen_random_uuid(), NULL, NULL, NULL, NULL, NULL, NULL), (NULL, 's', 'go', now(), now(), now(), '1'),
+    (gen_random_uuid(), '', NULL, NULL, NULL, NULL, NULL), (gen_random_uuid(), 's', 'go', now(), now(), now(), '1'),
     (gen_random_uuid(), 's', repeat('x', 300), now(), 'infinity', now(), repeat('[', 100000)),
     (gen_random_uuid(), 's', 'go', now(), '2001-01-01', now(), '"{SECRET}');
 GRANT USAGE ON SCHEMA engine TO public;

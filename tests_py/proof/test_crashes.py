@@ -117,9 +117,11 @@ def test_kills() -> None:
             else:
                 server.kill(sessions_too=number % 3 == 1)
         load.wait_for(20)
+        load.finish()
+        books = load.books
+        replayed = sum(sent.answers[0][3] for sent in books.signals)
+        print(f"{kills} kills, {books.acknowledged} acknowledged, {replayed} of them by a repeat, {books.errors}")
         judge(load)
-    replayed = sum(s.answers[0][3] for s in load.books.signals)
-    print(f"{kills} kills, {load.books.acknowledged} acknowledged, {replayed} of them by a repeat, {load.books.errors}")
 
 
 def judge(load: Load) -> None:
@@ -130,7 +132,7 @@ def judge(load: Load) -> None:
     left = load.clean_up()
     assert not faults, faults
     assert not left
-    assert load.books.errors.keys() <= OWN | {"no SQLSTATE"}
+    assert load.books.errors.keys() <= OWN | {"no SQLSTATE", "WS004"}
 
 
 @pytest.fixture
