@@ -31,11 +31,24 @@ help:  ## Print this help
 demo: .venv/demo.stamp $(SCRIPT)  ## Show a waiter being parked and woken (KEEP=1: leave the server up)
 	@$(PYTHON_BIN)/python -m flow_signal demo $(if $(KEEP),--keep)
 
+.PHONY: demo-web
+demo-web: .venv/web.stamp $(SCRIPT)  ## Serve an approval desk with two token links, until Ctrl-C
+	@$(PYTHON_BIN)/python -m examples.approvals
+
 .PHONY: test
 test: .venv/dev.stamp $(SCRIPT) $(if $(SQL_TESTS),.tools/pg_prove .tools/pgtap.sql)  ## Run all tests (T=one file or folder, PG_BIN=/usr/lib/postgresql/15/bin)
 	@$(if $(SQL_TESTS)$(PY_TESTS),,echo "T=$(T): tests are below tests_sql/ and tests_py/" >&2; exit 1)
 	$(if $(SQL_TESTS),$(CLEAN) $(PYTHON_BIN)/python -m tests_sql.run $(SQL_TESTS))
-	$(if $(PY_TESTS),$(CLEAN) $(PYTHON_BIN)/python -m pytest $(if $(T),,--numprocesses 4) $(PY_TESTS))
+	$(if $(PY_TESTS),$(CLEAN) $(PYTHON_BIN)/python -m pytest $(if $(T),,--numprocesses 4 --ignore tests_py/web) $(PY_TESTS))
+
+# Chromium and its driver are Debian's: apt-get install chromium chromium-driver
+.PHONY: test-web
+test-web: .venv/web-test.stamp $(SCRIPT) .tools/axe.min.js  ## Run the tests of the approval desk in Chromium (T=one file)
+	$(CLEAN) $(PYTHON_BIN)/python -m pytest $(if $(T),$(T),tests_py/web)
+
+.PHONY: screenshots
+screenshots: .venv/web-test.stamp $(SCRIPT)  ## Make the screenshots of the README anew
+	$(CLEAN) $(PYTHON_BIN)/python -m pytest tests_py/web/test_browsers.py -k screenshots --screenshots docs/images
 
 MAJORS := 14 15 16 17 18
 .PHONY: test-matrix
@@ -139,6 +152,15 @@ $(SCRIPT): | .venv/bin/pip
 	$(PIP_INSTALL) --editable '.[cli,embedded,pool]' --group dev
 	@touch $@ .venv/demo.stamp
 
+.venv/web.stamp: pyproject.toml | .venv/bin/pip
+	$(PIP_INSTALL) 'pip>=25.1'
+	$(PIP_INSTALL) --editable '.[cli,embedded,pool]' --group web
+	@touch $@ .venv/demo.stamp
+
+.venv/web-test.stamp: .venv/dev.stamp
+	$(PIP_INSTALL) --group web-test
+	@touch $@ .venv/web.stamp
+
 .venv/bench.stamp: pyproject.toml | .venv/bin/pip
 	$(PIP_INSTALL) 'pip>=25.1'
 	$(PIP_INSTALL) --editable '.[cli,embedded]' --group bench
@@ -149,6 +171,9 @@ $(SCRIPT): | .venv/bin/pip
 
 .tools/pgtap.sql: tools/fetch_pgtap tools/unpack_deb
 	tools/fetch_pgtap
+
+.tools/axe.min.js: tools/fetch_axe
+	tools/fetch_axe
 
 .tools/postgresql-%: tools/fetch_postgres | .venv/bin/pip
 	tools/fetch_postgres $*

@@ -45,5 +45,5 @@ def test_the_job_is_the_same_purge() -> None:
 
 def test_the_measurements_exist() -> None:
     programs = set(re.findall(r"python (bench/\w+\.py)", PAGE))
-    assert len(programs) == 4
+    assert len(programs) == 3
     assert all((ROOT / program).exists() for program in programs)

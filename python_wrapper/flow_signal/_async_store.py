@@ -276,7 +276,9 @@ class AsyncFlowSignalStore:
         :raises DeliveryIdReusedError: the token was redeemed with another payload.
         """
         [result] = await self._fetch(
-            delivery_call("redeem_token", token=token, **given(payload_json=payload_text(payload, payload_json)))
+            delivery_call(
+                "redeem_token", token=token, **given(payload_json=payload_text(payload, payload_json, self._dumps))
+            )
         )
         return result
 

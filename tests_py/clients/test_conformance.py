@@ -19,6 +19,12 @@ RAISED = {(name, code) for name, text in HEADERS.items() for code in " ".join(re
 BEYOND = {
     "40P01": "needs two calls that wait at the same time",
     "57P01": "ends the session of the runner",
+    "57P02": "crashes the server",
+    "57P03": "stops the server",
+    "53100": "fills the disk",
+    "53200": "fills the memory",
+    "08P01": "needs a driver that breaks the protocol",
+    "22P03": "needs a driver that sends a wrong binary form",
     "3F000": "needs a database without the schema",
     "22P05": "needs an encoding that some drivers refuse",
 }
@@ -78,6 +84,7 @@ def test_each_sqlstate_of_the_page_has_a_case() -> None:
         "deliver_signal": {"delivered", "already_delivered", "expired", "buffered", "not_found"},
         "deliver_signals": {"delivered", "already_delivered", "expired", "buffered", "not_found"},
         "deliver_to_step": {"delivered", "already_delivered", "expired", "not_found"},
+        "redeem_token": {"delivered", "already_delivered", "expired", "not_found"},
         "broadcast_signal": {"delivered"},
         "import_waiters": {"imported", "changed", "present", "conflict", "refused"},
         "get_waiter": {"waiting", "delivered", "expired"},
@@ -95,7 +102,7 @@ def test_each_verdict_has_a_case(function: str, verdicts: set[str]) -> None:
     assert seen == verdicts
 
 
-@pytest.mark.parametrize("function", ["deliver_signal", "deliver_signals", "deliver_to_step"])
+@pytest.mark.parametrize("function", ["deliver_signal", "deliver_signals", "deliver_to_step", "redeem_token"])
 def test_a_replay_has_a_case(function: str) -> None:
     """In some case, the function answers with replayed = true."""
     answers = [(step["columns"], row) for step in CALLS if step["call"] == function for row in step.get("rows", [])]

@@ -57,6 +57,11 @@ MUTATIONS = {
         "coalesce(w.attempt, 0) + 1",
         "coalesce(w.attempt, 1)",
     ),
+    "a token that can be redeemed after its end": (
+        "flow_signal_v1.redeem_token",
+        "v_token.expires_at <= v_now",
+        "v_token.expires_at <= '-infinity'",
+    ),
     "another SQLSTATE": ("flow_signal.refuse_null", "22004", "22023"),
     "a limit of one more": ("flow_signal_v1.list_waiters", "BETWEEN 1 AND 10000", "BETWEEN 1 AND 10001"),
 }

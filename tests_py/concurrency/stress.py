@@ -67,6 +67,15 @@ SELECT flow_signal_v1.broadcast_signal(
     p_signal_name => %(signal)s, p_payload_json => json_build_object('signal', %(signal)s::text)::text
 )
 """
+ISSUE = """
+SELECT i.token, t.signal_name
+FROM (SELECT flow_signal_v1.issue_token(p_run_id => %(run)s, p_step_key => %(step)s) AS token) AS i
+INNER JOIN LATERAL flow_signal_v1.describe_token(p_token => i.token) AS t ON i.token IS NOT NULL
+"""
+REDEEM = """
+SELECT d.status, d.step_key, d.replayed
+FROM flow_signal_v1.redeem_token(p_token => %(token)s, p_payload_json => %(payload)s) AS d
+"""
 REMOVE_RUN = "SELECT flow_signal_v1.remove_run(p_run_id => %(run)s)"
 
 Row = Any
@@ -168,7 +177,8 @@ class Worker:
             self.remove: 4,
             self.claim: 1,
             self.get: 1,
-            self.repeat: 2,
+            self.issue: 3,
+            self.repeat: 4,
         }
         [maker] = self.dice.choices(list(makers), list(makers.values()))
         return maker()
@@ -196,6 +206,8 @@ class Worker:
             if own:
                 self.make_removal(self.connection, books, {"run": values["run"], "step": own})
             self.make_registration(self.connection, books, values)
+            if self.dice.random() < 0.3:
+                self.make_token(self.connection, books, values)
         self.own_steps[values["run"]] = values["step"]
         books.calls["engine's transactions"] += 1
         self.books.add(books)
@@ -276,16 +288,36 @@ class Worker:
 
         return call
 
+    def issue(self) -> Call:
+        values = {"run": self.dice.choice(self.runs), "step": self.dice.choice(STEPS)}
+        return lambda connection, books: self.make_token(connection, books, values)
+
+    def make_token(self, connection: psycopg.Connection[Row], books: Books, values: dict[str, Any]) -> None:
+        """Issue a token, which somebody may redeem by a repeat: void by then, if the step was removed or moved."""
+        for row in connection.execute(ISSUE, values):
+            payload = json.dumps({"run": str(values["run"]), "signal": row.signal_name, "n": uuid4().hex})
+            self.remember("redeem", {"token": row.token, "payload": payload})
+            books.calls["issue"] += 1
+
+    def make_redemption(self, connection: psycopg.Connection[Row], books: Books, values: dict[str, Any]) -> None:
+        [row] = connection.execute(REDEEM, values)
+        books.calls[f"redeem: {row.status}{', replayed' if row.replayed else ''}"] += 1
+        self.note_delivery(books, values["payload"], row)
+
     def remember(self, call: str, values: dict[str, Any]) -> None:
         self.recent.append({"call": call, "values": values})
         del self.recent[:-20]
 
     def repeat(self) -> Call:
-        """Make a recent registration, or delivery with an id, again: one's own or another worker's."""
+        """Repeat a recent registration, or delivery with an id, or redeem a token: one's own or another worker's."""
         if not self.recent:
             return self.deliver()
         recent = self.dice.choice(self.recent)
-        make = {"register": self.make_registration, "deliver": self.make_delivery}[recent["call"]]
+        make = {
+            "register": self.make_registration,
+            "deliver": self.make_delivery,
+            "redeem": self.make_redemption,
+        }[recent["call"]]
         return lambda connection, books: make(connection, books, recent["values"])
 
     def remove(self) -> Call:

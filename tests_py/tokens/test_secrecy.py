@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from flow_signal import FlowSignalStore, SignalDeliveryStatus, migrate
 from flow_signal.embedded import EmbeddedServer
+from tools.server import ROOT
 
 Connection = psycopg.Connection[Any]
 
@@ -132,6 +134,15 @@ def test_in_every_encoding(server: EmbeddedServer, encoding: str) -> None:
                 assert row == (True,)
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_the_login_of_the_docs(connection: Connection) -> None:
+    [block] = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "docs/security.md").read_text(encoding="utf-8"), re.M | re.S)
+    token = issued(FlowSignalStore(connection))
+    with connection.transaction(force_rollback=True):
+        connection.execute(block.encode())
+        connection.execute("SET LOCAL ROLE approval_page")
+        assert FlowSignalStore(connection).redeem_token(token).status is SignalDeliveryStatus.DELIVERED
 
 
 def test_a_login_that_may_only_redeem(database: str, connection: Connection) -> None:

@@ -192,10 +192,14 @@ async def test_what_writes_and_reads_payloads(client: Client) -> None:
     await store.broadcast_signal(name, Decimal("4.40"))
     await store.register_waiter(run_id, "none", "approved")
     await store.deliver_signal(run_id, "approved")
-    *waiters, without = await store.list_waiters(run_id=run_id)
-    read = {waiter.step_key: str(waiter.payload_as(Decimal)) for waiter in waiters}
-    assert read == {"0": "9.90", "1": "1.10", "2": "2.20", "3": "3.30", "all": "4.40"}
-    assert without.step_key == "none"
+    await store.register_waiter(run_id, "token", "redeemed")
+    token = await store.issue_token(run_id, "token")
+    assert token is not None
+    await store.redeem_token(token, Decimal("6.60"))
+    waiters = {waiter.step_key: waiter for waiter in await store.list_waiters(run_id=run_id)}
+    without = waiters.pop("none")
+    read = {step_key: str(waiter.payload_as(Decimal)) for step_key, waiter in waiters.items()}
+    assert read == {"0": "9.90", "1": "1.10", "2": "2.20", "3": "3.30", "all": "4.40", "token": "6.60"}
     with pytest.raises(UnreadablePayloadError, match="there is no payload"):
         without.payload_as(Decimal)
     await store.deliver_signal(run_id, "early", Decimal("5.50"), buffer_for=timedelta(days=1))

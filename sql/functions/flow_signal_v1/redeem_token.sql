@@ -16,7 +16,9 @@ DECLARE
     v_payload_hash bytea;
     v_key flow_signal.flow_signal_tokens;
     v_token flow_signal.flow_signal_tokens;
-    v_waiter flow_signal.flow_signal_waiters;
+    v_status text COLLATE "C";
+    v_deadline timestamptz;
+    v_delivered_at timestamptz;
     v_now timestamptz;
 BEGIN
     IF p_token IS NULL THEN
@@ -39,8 +41,8 @@ BEGIN
     IF v_token.delivered_at IS NULL AND (v_token.expires_at <= v_now) IS NOT TRUE THEN
         -- Waits for a transaction that is changing the waiter. A step that was removed, or moved
         -- to another signal, and registered anew has another registration.
-        SELECT w.*
-        INTO v_waiter
+        SELECT w.status, w.expires_at, w.delivered_at
+        INTO v_status, v_deadline, v_delivered_at
         FROM flow_signal.flow_signal_waiters AS w
         WHERE w.run_id = v_key.run_id
             AND w.step_key = v_token.step_key
@@ -72,28 +74,28 @@ BEGIN
         RETURN NEXT (
             'delivered', v_token.run_id, v_token.step_key, v_token.delivered_at, true
         )::flow_signal_v1.delivery;
-    ELSIF v_token.run_id IS NULL OR v_token.expires_at <= v_now OR v_waiter.run_id IS NULL THEN
+    ELSIF v_token.run_id IS NULL OR v_token.expires_at <= v_now OR v_status IS NULL THEN
         RETURN NEXT ('not_found', NULL, NULL, NULL, false)::flow_signal_v1.delivery;
-    ELSIF v_waiter.status = 'delivered' THEN
+    ELSIF v_status = 'delivered' THEN
         RETURN NEXT (
-            'already_delivered', v_waiter.run_id, v_waiter.step_key, v_waiter.delivered_at, false
+            'already_delivered', v_token.run_id, v_token.step_key, v_delivered_at, false
         )::flow_signal_v1.delivery;
-    ELSIF v_waiter.status = 'expired' OR v_waiter.expires_at <= v_now THEN
+    ELSIF v_status = 'expired' OR v_deadline <= v_now THEN
         UPDATE flow_signal.flow_signal_waiters AS w
         SET status = 'expired'
-        WHERE w.run_id = v_waiter.run_id
-            AND w.step_key = v_waiter.step_key
+        WHERE w.run_id = v_token.run_id
+            AND w.step_key = v_token.step_key
             AND w.status = 'waiting';
-        RETURN NEXT ('expired', v_waiter.run_id, v_waiter.step_key, NULL, false)
+        RETURN NEXT ('expired', v_token.run_id, v_token.step_key, NULL, false)
         ::flow_signal_v1.delivery;
     ELSE
         PERFORM flow_signal.record_delivery(
-            v_waiter.run_id, v_waiter.step_key, v_waiter.signal_name, v_payload, NULL, v_now
+            v_token.run_id, v_token.step_key, v_token.signal_name, v_payload, NULL, v_now
         );
         UPDATE flow_signal.flow_signal_tokens AS t
         SET delivered_at = v_now, payload_hash = v_payload_hash
         WHERE t.run_id = v_key.run_id AND t.token_hash = v_key.token_hash;
-        RETURN NEXT ('delivered', v_waiter.run_id, v_waiter.step_key, v_now, false)
+        RETURN NEXT ('delivered', v_token.run_id, v_token.step_key, v_now, false)
         ::flow_signal_v1.delivery;
     END IF;
 END
