@@ -74,6 +74,10 @@ soak: .venv/dev.stamp $(SCRIPT)  ## Run the long form of the proof, about an hou
 	$(CLEAN) FLOW_SIGNAL_SOAK_SECONDS=600 FLOW_SIGNAL_PROOF=long $(PYTHON_BIN)/python -m pytest -rP \
 	    $(or $(T),tests_py/concurrency/test_stress.py tests_py/wait/test_endurance.py tests_py/proof)
 
+.PHONY: mutants
+mutants: .venv/dev.stamp $(SCRIPT) .tools/pg_prove .tools/pgtap.sql  ## Plant faults in the SQL by machine and print those that no test finds (N=150 of them)
+	$(CLEAN) $(PYTHON_BIN)/python -m tests_py.proof.mutants $(if $(N),--sample $(N))
+
 .PHONY: bench
 bench: .venv/bench.stamp $(SCRIPT)  ## Measure beside the rivals, write docs/performance.md (5 minutes; FULL=1: 45)
 	$(PYTHON_BIN)/python -m bench.rivals $(if $(FULL),--full)
