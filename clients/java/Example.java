@@ -31,7 +31,7 @@ public class Example {
             }
             db.setAutoCommit(true);
 
-            String payload = "{\"approved\":true,\"by\":\"Zoë\"}";
+            String payload = "{\"approved\":true,\"by\":\"Büro\"}";
             show("delivered", FlowSignal.deliver(db, runId, "approval", payload, "webhook-17", null));
             show("repeated", FlowSignal.deliver(db, runId, "approval", payload, "webhook-17", null));
             var nobody = FlowSignal.deliver(db, runId, "payment", "null", "webhook-18", null);

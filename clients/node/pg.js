@@ -108,7 +108,7 @@ async function main() {
     throw error
   }
 
-  const payload = JSON.stringify({ approved: true, by: 'Zoë' })
+  const payload = JSON.stringify({ approved: true, by: 'Büro' })
   const verdict = await deliver(client, runId, 'approval', payload, 'webhook-17')
   console.log('delivered:', httpStatus(verdict), verdict.step_key, verdict.replayed)
   const again = await deliver(client, runId, 'approval', payload, 'webhook-17')

@@ -93,7 +93,7 @@ async function main() {
     console.log('parked:', (await park(sql, runId, 'approve', 'approval')).state)
   })
 
-  const payload = JSON.stringify({ approved: true, by: 'Zoë' })
+  const payload = JSON.stringify({ approved: true, by: 'Büro' })
   const verdict = await deliver(sql, runId, 'approval', payload, 'webhook-17')
   console.log('delivered:', httpStatus(verdict), verdict.step_key, verdict.replayed)
   const again = await deliver(sql, runId, 'approval', payload, 'webhook-17')

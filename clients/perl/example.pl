@@ -111,7 +111,7 @@ eval {
 } or do { my $error = $@; $db->rollback; die $error };
 
 my $show = sub { join ' ', FlowSignal::http_status($_[0]), $_[0]{step_key}, $_[0]{replayed} ? 'true' : 'false' };
-my $payload = '{"approved":true,"by":"Zoë"}';
+my $payload = '{"approved":true,"by":"Büro"}';
 say 'delivered: ', $show->(FlowSignal::deliver($db, $run_id, 'approval', $payload, 'webhook-17'));
 say 'repeated: ', $show->(FlowSignal::deliver($db, $run_id, 'approval', $payload, 'webhook-17'));
 say 'nobody: ', FlowSignal::http_status(FlowSignal::deliver($db, $run_id, 'payment', 'null', 'webhook-18'));

@@ -117,7 +117,7 @@ try {
 }
 
 $flag = fn (bool $value) => $value ? 'true' : 'false';
-$payload = json_encode(['approved' => true, 'by' => 'Zoë'], JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR);
+$payload = json_encode(['approved' => true, 'by' => 'Büro'], JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR);
 $verdict = deliver($db, $runId, 'approval', $payload, 'webhook-17');
 echo 'delivered: ', httpStatus($verdict), " $verdict[step_key] ", $flag($verdict['replayed']), "\n";
 $again = deliver($db, $runId, 'approval', $payload, 'webhook-17');

@@ -15,7 +15,7 @@ FROM flow_signal_v1.register_waiter(p_run_id => :'run', p_step_key => 'approve',
 COMMIT;
 
 -- The payload is JSON text: repeat the same text under the same delivery id.
-\set payload '{"approved":true,"by":"Zoë"}'
+\set payload '{"approved":true,"by":"Büro"}'
 SELECT status, replayed
 FROM flow_signal_v1.deliver_signal(
     p_run_id => :'run', p_signal_name => 'approval', p_payload_json => :'payload', p_delivery_id => 'webhook-17'

@@ -97,7 +97,7 @@ end
 
 # Without a type map every value is text: a boolean is 't' or 'f'.
 show = ->(verdict) { "#{FlowSignal::HTTP_STATUS.fetch(verdict['status'])} #{verdict['step_key']} #{verdict['replayed'] == 't'}" }
-payload = JSON.generate({ approved: true, by: 'Zoë' })
+payload = JSON.generate({ approved: true, by: 'Büro' })
 puts "delivered: #{show.(FlowSignal.deliver(db, run_id, 'approval', payload, 'webhook-17'))}"
 puts "repeated: #{show.(FlowSignal.deliver(db, run_id, 'approval', payload, 'webhook-17'))}"
 nobody = FlowSignal.deliver(db, run_id, 'payment', 'null', 'webhook-18')

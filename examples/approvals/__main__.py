@@ -27,10 +27,10 @@ from flow_signal.migrate import migrate
 
 HERE = Path(__file__).parent
 DATABASE = "approvals"
-USERS = ("anna", "ben")
+USERS = ("manager", "deputy")
 STORIES = [
-    ("Marta", "purchase", "A second espresso machine", "The queue at ten o'clock is 14 people long. 890 EUR."),
-    ("Jonas", "release", "Release 5.0 to everybody", "All checks are green; 40 people have used it for two weeks."),
+    ("Finance", "purchase", "A second espresso machine", "The queue at ten o'clock is 14 people long. 890 EUR."),
+    ("Security", "release", "Release 5.0 to everybody", "All checks are green; 40 people have used it for two weeks."),
 ]
 
 
@@ -74,7 +74,7 @@ def ask_for_links(connection: Connection) -> list[tuple[str, str | None]]:
                     signal_name=signal_name,
                     title=title,
                     details=details,
-                    asked_by="Tom Okafor",
+                    asked_by="Purchasing",
                     patience=timedelta(days=1),
                 ),
                 recipient,

@@ -18,7 +18,7 @@ from flow_signal import FlowSignalStore
 
 ASK_SECONDS = 8.0
 LOOK_SECONDS = 0.5
-PEOPLE = ["Rosa Meyer", "Tom Okafor", "Lin Wei", "Ines Duarte"]
+TEAMS = ["Purchasing", "Sales", "Support", "Research"]
 THINGS = [
     (
         "expense",
@@ -49,7 +49,7 @@ def sample() -> Request:
         signal_name=signal_name,
         title=title.format(**values),
         details=details.format(**values),
-        asked_by=random.choice(PEOPLE),
+        asked_by=random.choice(TEAMS),
         patience=timedelta(seconds=random.choice([20, 60, 300, 3600])),
     )
 

@@ -26,11 +26,11 @@ def test_token_as_json(cli: Command, run: str, token: str) -> None:
 
 
 def test_redeem(cli: Command, run: str, token: str) -> None:
-    shown = cli("redeem", token, '{"by" : "anna"}')
+    shown = cli("redeem", token, '{"by" : "manager"}')
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith('delivered to step "ask"\n')
-    assert cli("get", run, "ask", "--json").document["payload_json"] == '{"by" : "anna"}'
-    again = cli("redeem", token, '{"by" : "anna"}')
+    assert cli("get", run, "ask", "--json").document["payload_json"] == '{"by" : "manager"}'
+    again = cli("redeem", token, '{"by" : "manager"}')
     assert again.code == 0
     assert again.out.startswith('delivered to step "ask" (by this delivery id or token, before)\n')
     other = cli("redeem", token, "2", "--json")

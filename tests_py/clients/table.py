@@ -39,7 +39,7 @@ kept: 202
 refused: WS002 409
 taken at once: delivered 100.10
 notified: 42
-awaited: {"approved":true,"by":"Zoë"}
+awaited: {"approved":true,"by":"Büro"}
 run id: 573c4ba2-a62a-511a-9fb6-53fda28893fa
 """
 """What each example prints."""

@@ -77,7 +77,7 @@ def test_the_example_of_psql(server: EmbeddedServer, database: str) -> None:
         "delivered: delivered f",
         "repeated: delivered true",
         "refused: WS002",
-        'awaited: delivered {"approved":true,"by":"Zoë"}',
+        'awaited: delivered {"approved":true,"by":"Büro"}',
         "parked: waiting",
         "delivered: delivered",
         'Asynchronous notification "MyWorker" with payload ".../ask"',

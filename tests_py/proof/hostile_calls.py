@@ -109,7 +109,7 @@ FROM unnest(%(runs)s::text[]) AS r;
 """
 
 SCENE = f"""
-UPDATE flow_signal.flow_signal_settings SET max_buffered = 3;
+UPDATE flow_signal.flow_signal_settings SET max_buffered = 1;
 CREATE SCHEMA engine;
 CREATE TABLE engine.flow_signal_waiters (run_id uuid, step_key text, signal_name text, created_at timestamptz,
     expires_at timestamptz, delivered_at timestamptz, payload_json text, PRIMARY KEY (run_id, step_key));

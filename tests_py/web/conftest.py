@@ -69,10 +69,10 @@ class Site:
             signal_name=signal_name,
             title=title,
             details=details,
-            asked_by="Tom Okafor",
+            asked_by="Purchasing",
             patience=patience,
         )
-        token = ask(self.engine, run_id, request, recipient="Marta")
+        token = ask(self.engine, run_id, request, recipient="Finance")
         assert token
         return Asked(run_id, title, token)
 
@@ -111,7 +111,7 @@ class Site:
         return httpx.Client(base_url=self.address, timeout=PATIENCE_SECONDS)
 
     @contextmanager
-    def approver(self, name: str = "anna") -> Iterator[httpx.Client]:
+    def approver(self, name: str = "manager") -> Iterator[httpx.Client]:
         """A client that is signed in."""
         with self.client() as client:
             csrf = hidden(client.get("/sign-in").text, "csrf")

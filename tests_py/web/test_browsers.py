@@ -42,7 +42,7 @@ def press(browser: Browser, decision: str, together: Barrier) -> str:
 @pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without"])
 def test_two_approvers_at_the_same_moment(site: Site, browsers: Browsers, javascript: bool) -> None:
     """One answer counts; the other one is told whose, whether the worker was faster than its request or not."""
-    pair = [browsers.approver(name, javascript=javascript) for name in ("anna", "ben")]
+    pair = [browsers.approver(name, javascript=javascript) for name in ("manager", "deputy")]
     together = Barrier(2)
     firsts = []
     kinds: Counter[str] = Counter()
@@ -61,10 +61,10 @@ def test_two_approvers_at_the_same_moment(site: Site, browsers: Browsers, javasc
             first = told.index(DONE)
             firsts.append(first)
             state, by, _ = site.outcome(asked)
-            assert (state, by) == [("approved", "anna"), ("rejected", "ben")][first]
+            assert (state, by) == [("approved", "manager"), ("rejected", "deputy")][first]
             for browser in pair:
                 assert f"{state.capitalize()} by {by}" in browser.text(".state")
-    print(f"{firsts.count(0)} times anna, {firsts.count(1)} times ben; {kinds}")
+    print(f"{firsts.count(0)} times manager, {firsts.count(1)} times deputy; {kinds}")
     assert kinds[OTHER] > 0
 
 
@@ -79,16 +79,16 @@ def test_a_link_is_used_twice(site: Site, browsers: Browsers) -> None:
     browser.find("#comment").send_keys("Fine with me.")
     browser.find("button[value=approved]").click()
     browser.wait_for(DONE)
-    assert site.outcome(asked) == ("approved", "Marta, by link", "Fine with me.")
+    assert site.outcome(asked) == ("approved", "Finance, by link", "Fine with me.")
     browser.open(asked.link)
     assert "This link was used before. The first answer stands." in browser.text(".notice")
-    assert "Approved by Marta, by link" in browser.text()
+    assert "Approved by Finance, by link" in browser.text()
     assert "Fine with me." in browser.text("blockquote")
     assert not browser.driver.find_elements(By.CSS_SELECTOR, "main form")
 
 
 def test_two_windows_with_the_same_link(site: Site, browsers: Browsers) -> None:
-    first, second = browsers.stranger(), browsers.approver("ben", javascript=False)
+    first, second = browsers.stranger(), browsers.approver("deputy", javascript=False)
     asked = site.ask()
     for browser in (first, second):
         browser.open(asked.link)
@@ -96,12 +96,12 @@ def test_two_windows_with_the_same_link(site: Site, browsers: Browsers) -> None:
     first.wait_for(DONE)
     second.find("button[value=rejected]").click()
     second.wait_for("This link was used before. The first answer stands.", ".notice")
-    assert "Approved by Marta, by link" in second.text()
+    assert "Approved by Finance, by link" in second.text()
 
 
 def test_it_expires_while_the_page_is_open(site: Site, browsers: Browsers) -> None:
     """The page with JavaScript says so by itself; the other one when its button is pressed."""
-    live, plain = browsers.approver("anna"), browsers.approver("anna", javascript=False)
+    live, plain = browsers.approver("manager"), browsers.approver("manager", javascript=False)
     asked = site.ask(patience=timedelta(seconds=8))
     for browser in (live, plain):
         browser.open(asked.path)
@@ -128,25 +128,25 @@ def appears_within(browser: Browser, text: str, selector: str, began: float) -> 
 
 def test_live_update(site: Site, browsers: Browsers) -> None:
     """An answer and a new approval are on the pages of others within a second of their commit."""
-    page = browsers.approver("anna")
+    page = browsers.approver("manager")
     seconds = []
     for number in range(5):
         asked = site.ask(patience=None, title=f"Live {number}")
         page.open(asked.path)
         page.find("#comment").send_keys("I am still writi")
         time.sleep(1)  # both have their streams by now
-        with site.approver("ben") as client:
+        with site.approver("deputy") as client:
             form = client.get(asked.path).text
             fields = {name: hidden(form, name) for name in ("csrf", "form_id")}
             began = time.monotonic()
             client.post(asked.path, data={**fields, "decision": "approved"})
-        seconds.append(appears_within(page, "Approved by ben", ".state", began))
+        seconds.append(appears_within(page, "Approved by deputy", ".state", began))
     print("seconds from the request to the page:", [round(s, 3) for s in seconds])
     assert sorted(seconds)[2] < 1
 
 
 def test_a_new_approval_comes_to_the_desk(site: Site, browsers: Browsers) -> None:
-    desk = browsers.approver("anna")
+    desk = browsers.approver("manager")
     kind = f"kind {time.monotonic_ns()}"
     first = site.ask(title="The first of its kind", signal_name=kind)
     desk.open(f"/?signal={kind}")
@@ -162,7 +162,7 @@ def test_a_new_approval_comes_to_the_desk(site: Site, browsers: Browsers) -> Non
 
 
 def test_the_comment_is_not_lost_by_an_update(site: Site, browsers: Browsers) -> None:
-    page = browsers.approver("anna")
+    page = browsers.approver("manager")
     asked = site.ask()
     page.open(asked.path)
     page.find("#comment").send_keys("half a sen")
@@ -172,7 +172,7 @@ def test_the_comment_is_not_lost_by_an_update(site: Site, browsers: Browsers) ->
 
 
 def test_with_the_keyboard_alone(site: Site, browsers: Browsers) -> None:
-    browser = browsers.approver("anna")
+    browser = browsers.approver("manager")
     asked = site.ask()
     browser.open(asked.path)
     focused: list[str] = []
@@ -189,7 +189,7 @@ def test_with_the_keyboard_alone(site: Site, browsers: Browsers) -> None:
 
 def pages(site: Site, browsers: Browsers) -> dict[str, tuple[Browser, str]]:
     """Each page in each of its states: who opens it, and where."""
-    anna, stranger = browsers.approver("anna"), browsers.stranger()
+    manager, stranger = browsers.approver("manager"), browsers.stranger()
     long = site.ask(title="A" * 60 + "nother one with a very long title that has to wrap " * 2)
     waiting, link, used = site.ask(), site.ask(title="A second espresso machine"), site.ask()
     expired = site.ask(patience=timedelta(0))
@@ -197,12 +197,12 @@ def pages(site: Site, browsers: Browsers) -> dict[str, tuple[Browser, str]]:
         client.post(used.link, data={"decision": "rejected", "comment": "Too dear.\nAsk again in spring."})
     return {
         "sign-in": (stranger, "/sign-in"),
-        "desk": (anna, "/"),
-        "empty desk": (anna, "/?signal=nothing"),
-        "approval": (anna, waiting.path),
-        "long title": (anna, long.path),
-        "rejected": (anna, used.path),
-        "expired": (anna, expired.path),
+        "desk": (manager, "/"),
+        "empty desk": (manager, "/?signal=nothing"),
+        "approval": (manager, waiting.path),
+        "long title": (manager, long.path),
+        "rejected": (manager, used.path),
+        "expired": (manager, expired.path),
         "link": (stranger, link.link),
         "used link": (stranger, used.link),
         "unknown link": (stranger, "/t/fst_"),
@@ -248,10 +248,10 @@ def test_screenshots(site: Site, browsers: Browsers, screenshots: Path) -> None:
     )
     with site.client() as client:
         client.post(used.link, data={"decision": "approved", "comment": "The parcel is lost indeed."})
-    anna, stranger = browsers.approver("anna"), browsers.stranger()
+    manager, stranger = browsers.approver("manager"), browsers.stranger()
     shots = [
-        ("desk", anna, "/", 800, False),
-        ("approval", anna, asked[0].path, 800, True),
+        ("desk", manager, "/", 800, False),
+        ("approval", manager, asked[0].path, 800, True),
         ("link", stranger, asked[2].link, 360, False),
         ("used-link", stranger, used.link, 360, True),
     ]

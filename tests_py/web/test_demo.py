@@ -34,7 +34,7 @@ def test_the_demo(temporary_folder: Path) -> None:
             said = "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
             [desk] = re.findall(r"^The desk: (http://127\.0\.0\.1:\d+)/$", said, re.M)
             links = re.findall(r"^A link for (\w+): (http\S+)$", said, re.M)
-            assert [name for name, _ in links] == ["Marta", "Jonas"]
+            assert [name for name, _ in links] == ["Finance", "Security"]
             password = re.findall(r"password (\S+)$", said, re.M)
             assert password
             with httpx.Client(timeout=PATIENCE_SECONDS) as client:
@@ -43,7 +43,7 @@ def test_the_demo(temporary_folder: Path) -> None:
                     assert (page.status_code, 'value="approved"' in page.text) == (200, True)
                 assert "Your answer is recorded." in client.post(links[0][1], data={"decision": "approved"}).text
                 csrf = re.findall(r'name="csrf" value="([^"]*)"', client.get(f"{desk}/sign-in").text)[0]
-                client.post(f"{desk}/sign-in", data={"csrf": csrf, "name": "ben", "password": password[0]})
+                client.post(f"{desk}/sign-in", data={"csrf": csrf, "name": "deputy", "password": password[0]})
                 while "Waits since" not in (page := client.get(f"{desk}/")).text:
                     assert page.status_code == 200
                     time.sleep(0.1)

@@ -22,7 +22,7 @@ def test_without_a_sign_in(site: Site) -> None:
     assert site.outcome(asked)[0] == "waiting"
 
 
-@pytest.mark.parametrize(("name", "password"), [("anna", "wrong"), ("nobody", PASSWORD), ("", "")])
+@pytest.mark.parametrize(("name", "password"), [("manager", "wrong"), ("nobody", PASSWORD), ("", "")])
 def test_a_wrong_password(site: Site, name: str, password: str) -> None:
     with site.client() as client:
         csrf = hidden(client.get("/sign-in").text, "csrf")
@@ -41,7 +41,7 @@ def test_sign_out(site: Site) -> None:
 def test_a_form_of_another_site(site: Site) -> None:
     """Without this session's secret nothing is sent."""
     asked = site.ask()
-    with site.approver() as client, site.approver("ben") as other:
+    with site.approver() as client, site.approver("deputy") as other:
         theirs = hidden(other.get(asked.path).text, "csrf")
         for csrf in ({}, {"csrf": ""}, {"csrf": theirs}):
             assert client.post(asked.path, data={**csrf, "decision": "approved", "form_id": "f"}).status_code == 403
@@ -60,14 +60,14 @@ def test_an_answer_has_who_and_why(site: Site) -> None:
         assert "<script>alert" not in done.text
         assert site.payload(asked) == {
             "decision": "approved",
-            "by": "anna",
+            "by": "manager",
             "comment": comment.replace("\r\n", "\n"),
         }
         again = client.post(asked.path, data={**fields, "decision": "approved", "comment": comment})
         assert (again.status_code, "It counted once." in again.text) == (200, True)
         changed = client.post(asked.path, data={**fields, "decision": "rejected"})
         assert (changed.status_code, "The first answer stands." in changed.text) == (409, True)
-    assert site.outcome(asked)[:2] == ("approved", "anna")
+    assert site.outcome(asked)[:2] == ("approved", "manager")
 
 
 @pytest.mark.parametrize("fields", [{}, {"decision": "maybe"}, {"decision": "approved", "comment": "x" * 501}])
@@ -91,7 +91,7 @@ def test_a_get_never_redeems(site: Site) -> None:
         assert client.get(f"{asked.link}?decision=approved").status_code == 200
         assert site.outcome(asked)[0] == "waiting"
         assert client.post(asked.link, data={"decision": "approved"}).status_code == 200
-    assert site.outcome(asked)[:2] == ("approved", "Marta, by link")
+    assert site.outcome(asked)[:2] == ("approved", "Finance, by link")
 
 
 def test_links_that_are_void(site: Site) -> None:

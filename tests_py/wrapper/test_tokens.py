@@ -37,10 +37,10 @@ async def test_a_token_is_redeemed(store: AsyncFlowSignalStore) -> None:
     description = await store.describe_token(token)
     assert description == FlowSignalToken(signal_name="approved", state=TokenState.WAITING, expires_at=None)
     assert type(description.state) is TokenState
-    result = await store.redeem_token(token, {"by": "anna"})
+    result = await store.redeem_token(token, {"by": "manager"})
     waiter = await store.get_waiter(run_id, "step")
     assert waiter is not None
-    assert waiter.payload == {"by": "anna"}
+    assert waiter.payload == {"by": "manager"}
     assert result == SignalDeliveryResult(
         status=SignalDeliveryStatus.DELIVERED,
         run_id=waiter.run_id,
@@ -48,7 +48,7 @@ async def test_a_token_is_redeemed(store: AsyncFlowSignalStore) -> None:
         delivered_at=waiter.delivered_at,
         replayed=False,
     )
-    again = await store.redeem_token(token, payload_json=b'{"by": "anna"}')
+    again = await store.redeem_token(token, payload_json=b'{"by": "manager"}')
     assert (again.status, again.delivered_at, again.replayed) == (result.status, result.delivered_at, True)
     description = await store.describe_token(token)
     assert description is not None

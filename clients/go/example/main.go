@@ -158,7 +158,7 @@ func main() {
 		return err
 	}))
 
-	payload := `{"approved":true,"by":"Zoë"}`
+	payload := `{"approved":true,"by":"Büro"}`
 	for _, what := range []string{"delivered:", "repeated:"} {
 		verdict, err := Deliver(ctx, conn, runID, "approval", payload, "webhook-17", nil)
 		check(err)

@@ -156,7 +156,7 @@ async fn main() -> Result<(), Error> {
     println!("parked: {}", park(&transaction, run_id, "approve", "approval", None, None).await?.state);
     transaction.commit().await?;
 
-    let payload = r#"{"approved":true,"by":"Zoë"}"#;
+    let payload = r#"{"approved":true,"by":"Büro"}"#;
     for what in ["delivered", "repeated"] {
         let verdict = deliver(&client, run_id, "approval", payload, "webhook-17", None).await?;
         println!("{what}: {} {} {}", http_status(&verdict), verdict.step_key.as_deref().unwrap_or(""), verdict.replayed);
