@@ -1,5 +1,5 @@
 -- since: 1.0 | role: engine | raises: 22004 0A000
--- locks: the run's waiters, its tokens, then its lock rows, each in the order that sql/README.md says
+-- locks: the run's waiters, tokens, then lock rows, each in the order that sql/README.md says
 CREATE OR REPLACE FUNCTION flow_signal_v1.remove_run(p_run_id uuid)
 RETURNS bigint
 LANGUAGE plpgsql
