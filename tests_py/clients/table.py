@@ -157,6 +157,16 @@ ALL = [
         ["perl", "example.pl"],
         ["perl", "conformance.pl"],
     ),
+    Client(
+        "psql",
+        "psql",
+        ["sh", "-c", "psql --version | cut -d ' ' -f 1,3"],
+        ["psql", "--version"],
+        "Debian's postgresql-client",
+        [],
+        [],
+        ["bash", "conformance.sh"],
+    ),
 ]
 
 
