@@ -174,7 +174,10 @@ BAD_LINES = [
     ),
     ('{"run_id": "{run}", "run_id": "{run}", "signal_name": "go"}', 'key "run_id" stands there twice'),
     ('{"run_id": "{run}", "signal_name": " "}', 'signal name " " is blank (22023)\ndetail: '),
-    ('{"run_id": "{run}", "signal_name": "a\\u0000"}', "PostgreSQL text fields cannot contain NUL"),
+    (
+        '{"run_id": "{run}", "signal_name": "a\\u0000"}',
+        "signal_name has a NUL character, which no text of PostgreSQL holds",
+    ),
     ('{"run_id": "{run}", "signal_name": "go", "delivery_id": ""}', 'delivery id "" is blank (22023)\ndetail: '),
     (
         '{"run_id": "{run}", "signal_name": "go", "payload_json": "{"}',
