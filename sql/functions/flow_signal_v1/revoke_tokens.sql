@@ -11,8 +11,8 @@ SET enable_bitmapscan = off
 SET enable_sort = off
 AS $function$
 DECLARE
-    v_hashes bytea[];
-    v_revoked bigint;
+    v_hash bytea;
+    v_revoked bigint := 0;
 BEGIN
     IF p_run_id IS NULL THEN
         PERFORM flow_signal.refuse_null('run id');
@@ -38,7 +38,9 @@ BEGIN
         WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C";
         EXIT WHEN NOT FOUND;
     END LOOP;
-    v_hashes := ARRAY(
+    -- One by one, each by its key: to the statement that deletes all at once, the statistics could
+    -- suggest to read the whole run.
+    FOR v_hash IN
         SELECT t.token_hash
         FROM flow_signal.flow_signal_tokens AS t
         WHERE t.run_id = p_run_id
@@ -48,10 +50,11 @@ BEGIN
             AND t.step_key <> ''
             AND t.delivered_at IS NULL
         ORDER BY t.step_key
-    );
-    DELETE FROM flow_signal.flow_signal_tokens AS t
-    WHERE t.run_id = p_run_id AND t.token_hash = ANY(v_hashes) AND t.delivered_at IS NULL;
-    GET DIAGNOSTICS v_revoked = ROW_COUNT;
+    LOOP
+        DELETE FROM flow_signal.flow_signal_tokens AS t
+        WHERE t.run_id = p_run_id AND t.token_hash = v_hash AND t.delivered_at IS NULL;
+        v_revoked := v_revoked + FOUND::integer;
+    END LOOP;
     RETURN v_revoked;
 END
 $function$;
