@@ -12,7 +12,7 @@ SET enable_sort = off
 AS $function$
 DECLARE
     v_hash bytea;
-    v_revoked bigint := 0;
+    v_revoked bigint := 0::bigint;
 BEGIN
     IF p_run_id IS NULL THEN
         PERFORM flow_signal.refuse_null('run id');
