@@ -638,7 +638,7 @@ CREATE FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) RET
 
 ALTER FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) IS 'Makes all tokens of a step void, except those that were redeemed. Returns how many. There is no need to call it before a removal: that makes them void as well.';
+COMMENT ON FUNCTION flow_signal_v1.revoke_tokens(p_run_id uuid, p_step_key text) IS 'Makes all tokens of a step void, except those that were redeemed. Returns how many. remove_waiter makes them void as well.';
 
 CREATE FUNCTION flow_signal_v1.version() RETURNS text
     LANGUAGE sql IMMUTABLE SECURITY DEFINER PARALLEL SAFE

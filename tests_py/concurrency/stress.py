@@ -378,16 +378,9 @@ class Report:
 
 
 def stress(
-    conninfo: str,
-    *,
-    runs: int,
-    workers: int,
-    seconds: float,
-    seed: int,
-    act: Callable[[Worker], None],
-    others_act: Callable[[Worker], None] | None = None,
+    conninfo: str, *acts: Callable[[Worker], None], runs: int, workers: int, seconds: float, seed: int
 ) -> Report:
-    """Let the workers act for that long, every second one in another way; return what they were told."""
+    """Let the workers act for that long, each in one of these ways, in turn; return what they were told."""
     ids = [uuid4() for _ in range(runs)]
     queue = uuid4().hex
     crew = [Worker(conninfo, ids, queue, random.Random(f"{seed} {number}")) for number in range(workers)]
@@ -396,8 +389,7 @@ def stress(
     threads = []
     for number, worker in enumerate(crew):
         worker.recent = recent
-        way = others_act if others_act and number % 2 else act
-        threads.append(threading.Thread(target=worker.work, args=(way, until)))
+        threads.append(threading.Thread(target=worker.work, args=(acts[number % len(acts)], until)))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 
@@ -30,27 +30,13 @@ WHERE b.run_id = ANY(%(runs)s)
 
 def test_single_statements(stage: Stage) -> None:
     """No deadlock at all."""
-    report = stress(
-        stage.conninfo,
-        runs=3,
-        workers=WORKERS,
-        seconds=soak.SECONDS / 2,
-        seed=soak.choose_seed(),
-        act=Worker.single_statement,
-    )
+    report = stressed(stage, Worker.single_statement, runs=3, seconds=soak.SECONDS / 2)
     check(report, stage)
 
 
 def test_sweeping_statements(stage: Stage) -> None:
     """Broadcasts and removed runs among the others: no deadlock either."""
-    report = stress(
-        stage.conninfo,
-        runs=3,
-        workers=WORKERS,
-        seconds=soak.SECONDS / 2,
-        seed=soak.choose_seed(),
-        act=Worker.sweeping_statement,
-    )
+    report = stressed(stage, Worker.sweeping_statement, runs=3, seconds=soak.SECONDS / 2)
     assert report.errors == []
     assert report.books.misplaced == []
     assert [broken for run in report.runs for broken in stage.broken_rules(run)] == []
@@ -58,30 +44,20 @@ def test_sweeping_statements(stage: Stage) -> None:
 
 def test_transactions(stage: Stage) -> None:
     """Several calls with savepoints and rollbacks; two may deadlock, and are tried again."""
-    report = stress(
-        stage.conninfo,
-        runs=20,
-        workers=WORKERS,
-        seconds=soak.SECONDS / 2,
-        seed=soak.choose_seed(),
-        act=Worker.transaction,
-    )
+    report = stressed(stage, Worker.transaction, runs=20, seconds=soak.SECONDS / 2)
     check(report, stage)
 
 
 def test_engines_and_senders(stage: Stage) -> None:
     """Engines remove a step and register the next one in a transaction: no deadlock, and no id delivered twice."""
-    report = stress(
-        stage.conninfo,
-        runs=3,
-        workers=WORKERS,
-        seconds=soak.SECONDS / 4,
-        seed=soak.choose_seed(),
-        act=Worker.engine_step,
-        others_act=Worker.send,
-    )
+    report = stressed(stage, Worker.engine_step, Worker.send, runs=3, seconds=soak.SECONDS / 4)
     assert report.books.calls["engine's transactions"] > 0
     check(report, stage)
+
+
+def stressed(stage: Stage, *acts: Callable[[Worker], None], runs: int, seconds: float) -> Report:
+    seed = soak.choose_seed()
+    return stress(stage.conninfo, *acts, runs=runs, workers=WORKERS, seconds=seconds, seed=seed)
 
 
 def check(report: Report, stage: Stage) -> None:

@@ -180,6 +180,16 @@ Dsn = Annotated[
         show_default=False,
     ),
 ]
+FromNow = Annotated[
+    timedelta | None,
+    typer.Option(
+        parser=duration,
+        metavar="DURATION",
+        help="The same from now, by the clock of the database: 30s, 5m, 2h, 1d, 1w.",
+        show_default=False,
+    ),
+]
+"""Beside an option that takes the instant itself."""
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; errors as JSON on standard error.", show_default=False)
 ]

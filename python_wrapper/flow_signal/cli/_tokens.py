@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,7 +10,7 @@ import typer
 from .._sync_store import FlowSignalStore
 from ._connection import transaction
 from ._exit_code import ExitCode
-from ._options import Dsn, Json, Run, Step, duration, instant, one_of
+from ._options import Dsn, FromNow, Json, Run, Step, instant, one_of
 from ._output import Output, if_somebody_reads
 from ._problem import Problem
 
@@ -24,15 +24,7 @@ def token(
             parser=instant, metavar="ISO", help="The token's own deadline, with a time zone.", show_default=False
         ),
     ] = None,
-    expires_in: Annotated[
-        timedelta | None,
-        typer.Option(
-            parser=duration,
-            metavar="DURATION",
-            help="The same from now, by the clock of the database: 30s, 5m, 2h, 1d, 1w.",
-            show_default=False,
-        ),
-    ] = None,
+    expires_in: FromNow = None,
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:

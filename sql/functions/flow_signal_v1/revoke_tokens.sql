@@ -61,5 +61,5 @@ $function$;
 REVOKE ALL ON FUNCTION flow_signal_v1.revoke_tokens(uuid, text) FROM public;
 GRANT EXECUTE ON FUNCTION flow_signal_v1.revoke_tokens(uuid, text) TO flow_signal_engine;
 COMMENT ON FUNCTION flow_signal_v1.revoke_tokens(uuid, text) IS
-'Makes all tokens of a step void, except those that were redeemed. Returns how many. There is '
-'no need to call it before a removal: that makes them void as well.';
+'Makes all tokens of a step void, except those that were redeemed. Returns how many. '
+'remove_waiter makes them void as well.';
