@@ -390,3 +390,30 @@ def test_a_token_that_is_purged_at_its_deadline_delivers_nothing(
     a.commit()
     assert step.answer() == "not_found"
     assert a(run.get("w")) == "waiting"
+
+
+HOLD = "SELECT FROM flow_signal.flow_signal_tokens WHERE run_id = %s AND token_hash = %s FOR UPDATE"
+HASHES = "SELECT array_agg(token_hash ORDER BY ctid) FROM flow_signal.flow_signal_tokens WHERE run_id = %s"
+
+
+@pytest.mark.parametrize("is_held", [0, 1])
+def test_revoking_and_removing_the_run_when_the_step_is_gone(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, is_held: int
+) -> None:
+    """No waiter's row makes one wait for the other; both take the tokens in the order of their hashes."""
+    hashes: list[bytes] = []
+    while hashes != sorted(hashes, reverse=True) or len(hashes) < 2:
+        a(run.remove_all())
+        a(run.register("w"))
+        for _ in range(2):
+            a(run.issue("w"))
+        a(run.remove("w"))
+        [(hashes,)] = a.connection.execute(HASHES, [run.id]).fetchall()
+    a.begin()
+    a.connection.execute(HOLD, [run.id, hashes[is_held]])
+    steps = []
+    for session, call in ((b, run.revoke("w")), (c, run.remove_all())):
+        steps.append(session.start(call))
+        assert stage.waits(steps[-1])
+    a.rollback()
+    assert "40P01" not in [step.answer() for step in steps]

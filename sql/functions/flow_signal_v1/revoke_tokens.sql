@@ -49,7 +49,8 @@ BEGIN
             AND t.step_key <= p_step_key COLLATE "C"
             AND t.step_key <> ''
             AND t.delivered_at IS NULL
-        ORDER BY t.step_key
+        -- In the order of their hashes, as remove_run takes them.
+        ORDER BY t.step_key, t.token_hash
     LOOP
         DELETE FROM flow_signal.flow_signal_tokens AS t
         WHERE t.run_id = p_run_id AND t.token_hash = v_hash AND t.delivered_at IS NULL;
