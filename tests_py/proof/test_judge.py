@@ -550,3 +550,14 @@ def test_what_the_server_ended_has_done_nothing(sqlstate: str) -> None:
     ]
     assert Judge(history(story, forged=False)).objection() is None
     assert Judge(history(story, forged=True)).objection()
+
+
+def test_a_batch_in_which_many_deadlines_pass() -> None:
+    """All of them before it has decided anything: that is looked for first, there are too many combinations."""
+    deadlines = (10, 11, 12, 1, 2)
+    steps = ("u", "s", "u", "t", "v")
+    created_at = (20, 21, 20, 23, 24)
+    arguments = {"run_ids": ("r",) * 5, "step_keys": steps, "signal_names": ("go",) * 5, "expires_at": deadlines}
+    rows = zip(steps, created_at, deadlines, strict=True)
+    answer = tuple(("r", step, "go", "expired", created, deadline, None, None) for step, created, deadline in rows)
+    assert Judge([Operation("a", "register_waiters", arguments, answer, 5, 30)]).objection() is None

@@ -273,11 +273,13 @@ def possible_moments(
                 yield from ([Moment(now)] * inputs for now in instants)
             else:
                 places = hints.places(operation, view)
-                # A deadline may pass between two elements of a batch.
-                each = [
-                    dict.fromkeys(moment_of(operation.function, row, place, now) for now in instants)
-                    for row, place in zip(rows, places, strict=True)
+                together = [
+                    [moment_of(operation.function, row, place, now) for row, place in zip(rows, places, strict=True)]
+                    for now in instants
                 ]
+                yield from together
+                # A deadline may pass between two elements of a batch.
+                each = (dict.fromkeys(moments) for moments in zip(*together, strict=True))
                 yield from map(list, islice(product(*each), MANY))
         case "broadcast_signal" if rows:
             yield [Moment(rows[0][3])]

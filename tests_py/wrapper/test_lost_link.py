@@ -57,6 +57,8 @@ async def begin_wait(
     client: Client, conn_or_pool: Any, observer: psycopg.AsyncConnection, run_id: UUID, **options: Any
 ) -> Wait:
     """Begin to wait for a step; return when the session waits for the signal."""
+    while await waits(observer):  # a session of the test before, whose link has just been closed
+        await observer.execute("SELECT pg_sleep(0.001)")
     wait = start_wait(client, conn_or_pool, run_id, **options)
     while not await waits(observer):
         await asyncio.sleep(0.001)
