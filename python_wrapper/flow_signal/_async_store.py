@@ -616,8 +616,8 @@ async def _listen_and_look(connection: AsyncConnection[Any], wait: Wait, channel
     await connection.set_autocommit(True)
     try:
         await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)  # for await_waiter
-        await answer_async(_execute, connection, listen(channel), within=wait.patience())
         try:
+            await answer_async(_execute, connection, listen(channel), within=wait.patience())
             settled = await _look_until_settled(connection, wait)
         except Exception:
             await _unlisten(connection, channel)

@@ -616,8 +616,8 @@ def _listen_and_look(connection: Connection[Any], wait: Wait, channel: str) -> F
     connection.set_autocommit(True)
     try:
         connection.set_isolation_level(IsolationLevel.READ_COMMITTED)  # for await_waiter
-        answer(_execute, connection, listen(channel), within=wait.patience())
         try:
+            answer(_execute, connection, listen(channel), within=wait.patience())
             settled = _look_until_settled(connection, wait)
         except Exception:
             _unlisten(connection, channel)

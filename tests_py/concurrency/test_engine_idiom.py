@@ -327,6 +327,43 @@ def test_a_run_is_removed_beside_buffering(
     assert stage.contents(run) == (kept if first == "remove_run" else [])
 
 
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_a_first_signal_of_its_name_beside_remove_run(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, ends: str
+) -> None:
+    """remove_run waits for a buffered signal; meanwhile one of another name is buffered, with a lock row of its own."""
+    a(run.deliver("A", buffer_until=FAR))
+    a.begin()
+    a.execute("SELECT FROM flow_signal_v1.purge_buffered('9999-01-01')")
+    step = b.start(run.remove_all())
+    assert stage.waits(step)
+    assert c(run.deliver("B", "other", id="id-1", buffer_until=FAR)) == "buffered"
+    a.execute(ends)
+    assert step.answer() == "0"
+    assert stage.broken_invariants(run) == []
+    assert c(run.register("w", "other")) == "delivered B for other"
+
+
+def test_remove_run_beside_a_registration_that_takes_one_signal_of_two(
+    stage: Stage, run: Run, a: Session, b: Session, c: Session, d: Session
+) -> None:
+    """All of the run goes, or what came after: not the other signal alone."""
+    a(run.deliver("first", "held", buffer_until=FAR))
+    a.begin()
+    a(run.deliver("second", "held", buffer_until=FAR))
+    step = b.start(run.remove_all())
+    assert stage.waits(step)
+    d(run.deliver("A", id="id-1", buffer_until=FAR))
+    d(run.deliver("B", "other", buffer_until=FAR))
+    c.begin()
+    assert c(run.register("w")) == "delivered A"
+    a.rollback()
+    assert stage.waits(step)
+    c.commit()
+    assert step.answer() == "1"
+    assert stage.contents(run) == []
+
+
 def test_an_overdue_first_waiter_beside_removals_in_reverse(stage: Stage, run: Run, a: Session, b: Session) -> None:
     """The known interleaving of errors.md: one of the two gets 40P01, nothing of it has changed, and it can repeat."""
     stage.make_overdue(a, run, "first")

@@ -236,8 +236,9 @@ class Worker(threading.Thread):
 class Sender(Worker):
     """Sends signals until it is told to stop, and then until each has its answer."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, transactions: bool, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.transactions = transactions
         self.pending: list[Signal] = []
         self.asked: list[Signal] = []
 
@@ -260,7 +261,7 @@ class Sender(Worker):
         self.asked.sort(key=lambda signal: (signal.run, signal.name))
         if len(self.asked) == 1:
             rows = connection.execute(DELIVER, self.arguments(self.asked[0])).fetchall()
-        elif dice.random() < 0.5:
+        elif not self.transactions or dice.random() < 0.5:
             each = [self.arguments(signal) for signal in self.asked]
             many = {name: [arguments[name] for arguments in each] for name in ("run", "name", "payload", "id")}
             rows = connection.execute(DELIVER_MANY, {**many, "until": until}).fetchall()
@@ -323,11 +324,21 @@ class Load:
     """Senders and engines, at work since `start`."""
 
     def __init__(
-        self, conninfo: str, *, senders: int = 4, engines: int = 2, runs: int = 6, timeouts: bool = True
+        self,
+        conninfo: str,
+        *,
+        senders: int = 4,
+        engines: int = 2,
+        runs: int = 6,
+        timeouts: bool = True,
+        transactions: bool = True,
     ) -> None:
+        """Without transactions of several deliveries no call can deadlock."""
         self.conninfo = conninfo
         self.books = Books(runs)
-        self.senders = [Sender(conninfo, self.books, timeouts=timeouts) for _ in range(senders)]
+        self.senders = [
+            Sender(conninfo, self.books, timeouts=timeouts, transactions=transactions) for _ in range(senders)
+        ]
         self.engines = [Engine(conninfo, self.books, timeouts=timeouts) for _ in range(engines)]
 
     def start(self) -> Load:

@@ -105,17 +105,20 @@ def elements(operation: Operation, kept: Sequence[int]) -> Operation:
 def parts(operation: Operation) -> list[Operation]:
     """The operation as those that may take place in instants of their own.
 
-    deliver_signals locks the waiters of one signal after the other, and refuses or buffers in the end, one after the
-    other; purge deletes row by row.
+    deliver_signals looks for the receipts of all ids, locks the waiters of one signal after the other, and refuses or
+    buffers in the end, one after the other; purge deletes row by row.
     """
     if operation.function == "purge":
         return [operation] * 3
     if operation.function != "deliver_signals" or not isinstance(operation.answer, tuple) or operation.inputs < 2:
         return [operation]
-    names, delivered = operation.arguments["signal_names"], [row[0] == "delivered" for row in operation.answer]
-    groups = [[n for n in range(operation.inputs) if delivered[n] and names[n] == name] for name in sorted({*names})]
-    refused = sorted((n for n in range(operation.inputs) if not delivered[n]), key=lambda n: (names[n], n))
-    return [elements(operation, group) for group in [*groups, *([n] for n in refused)] if group]
+    names, answer, numbers = operation.arguments["signal_names"], operation.answer, range(operation.inputs)
+    now = {row[3] for row in answer if row[0] == "delivered" and not row[4]}
+    known = [n for n in numbers if answer[n][0] == "delivered" and answer[n][3] not in now]
+    delivered = [n for n in numbers if answer[n][0] == "delivered" and n not in known]
+    groups = [[n for n in delivered if names[n] == name] for name in sorted({*names})]
+    refused = sorted((n for n in numbers if answer[n][0] != "delivered"), key=lambda n: (names[n], n))
+    return [elements(operation, part) for part in [known, *groups, *([n] for n in refused)] if part]
 
 
 def without_empty_transactions(operations: Sequence[Operation]) -> list[Operation]:

@@ -48,6 +48,7 @@ class Judge:
         self.queues = [self.clients[name] for name in self.names]
         self.hints = hints([operation for queue in self.queues for operation in queue])
         self.busy = {id(operation): self.overlaps(operation) for queue in self.queues for operation in queue}
+        self.settling = {id(operation) for queue in self.queues for operation in queue if self.may_settle(operation)}
         self.quota = quota
         self.tried = 0
         self.furthest: tuple[int, tuple[int, ...], State] = (-1, (), State({}, {}))
@@ -58,6 +59,20 @@ class Judge:
             for name, queue in self.clients.items()
             if name != operation.client
             for other in queue
+        )
+
+    def may_settle(self, delivery: Operation) -> bool:
+        """Whether a waiter becomes overdue meanwhile, which the delivery settles if it takes place after that."""
+        if delivery.function not in ("deliver_signal", "deliver_signals", "deliver_to_step"):
+            return False
+        return any(
+            at is not None
+            and at <= delivery.returned
+            and operation.invoked <= delivery.returned
+            and max(at, operation.returned) >= delivery.invoked
+            for queue in self.queues
+            for operation in queue
+            for at in deadlines(operation)
         )
 
     def objection(self) -> str | None:
@@ -97,7 +112,7 @@ class Judge:
             after = (*done[:n], done[n] + 1, *done[n + 1 :])
             self.tried += 1
             for following_state in following(state, operation, self.busy[id(operation)], self.hints):
-                if following_state is state and reads(operation):
+                if following_state is state and reads(operation) and id(operation) not in self.settling:
                     return [(after, state)]  # it could only take place later, with the same effect
                 found.append((after, following_state))
             if operation.answer is UNKNOWN and operation.function not in CONTROLS:
@@ -129,6 +144,12 @@ class Judge:
             return Model(view).call(operation.function, [Moment(now)] * operation.inputs, operation.arguments)
         except Refused as refused:
             return refused.sqlstate
+
+
+def deadlines(operation: Operation) -> Sequence[int | None]:
+    """Those that the call gives to steps."""
+    until = operation.arguments.get("expires_at")
+    return until if isinstance(until, tuple) else (until,)
 
 
 def reads(operation: Operation) -> bool:

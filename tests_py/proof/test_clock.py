@@ -291,7 +291,8 @@ def test_under_load(clock: Clock, client: Client) -> None:
     client.connection.execute("CREATE DATABASE load")
     conninfo = clock.server.conninfo("load")
     install(conninfo)
-    load = Load(conninfo, timeouts=False).start()
+    # A deadlock would last until the clock is again where it was: PostgreSQL looks for one by the clock.
+    load = Load(conninfo, timeouts=False, transactions=False).start()
     steps: Sequence[float] = [-1e-6, 1e-6, -0.001, 0.5, -0.5, 10, -10, HOUR, -HOUR]
     for _ in range(soak.scaled(20, 40)):
         load.wait_for(20)
@@ -301,7 +302,7 @@ def test_under_load(clock: Clock, client: Client) -> None:
     load.drain()
     faults = load.audit()
     left = load.clean_up()
-    print(load.books.acknowledged, load.books.errors)
+    print(load.books.acknowledged)
     assert not faults, faults
     assert not left
-    assert load.books.errors.keys() <= {"40P01"}  # of the transactions of several calls: docs/errors.md
+    assert not load.books.errors

@@ -31,6 +31,17 @@ def deliver(*more: Mapping[str, Any], signal: str = "go") -> tuple[str, dict[str
     return "deliver_signal", merged({"run_id": RUN, "signal_name": signal, "payload_json": '"A"'}, *more)
 
 
+def batch(*signals: tuple[str, str | None], payload: str = '"A"') -> tuple[str, dict[str, Any]]:
+    names, ids = zip(*signals, strict=True)
+    payloads = (payload,) * len(names)
+    return "deliver_signals", {
+        "run_ids": (RUN,) * len(names),
+        "signal_names": names,
+        "delivery_ids": ids,
+        "payloads_json": payloads,
+    }
+
+
 def deliver_to(step: str, *more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "deliver_to_step", merged({"run_id": RUN, "step_key": step, "payload_json": '"A"'}, *more)
 
@@ -464,6 +475,29 @@ STORIES: dict[str, Sequence[Line]] = {
         (20, 25, "b", deliver(B), verdict("already_delivered", "s", 7), FORGED, NOT_FOUND),
         (30, 40, "a", COMMIT, NONE),
         (50, 55, "b", deliver(B), NOT_FOUND),
+    ],
+    "a batch forgets a receipt that it has found before it waits": [
+        (0, 5, "a", register("s", "other"), waiting("s", 1, signal="other")),
+        (6, 9, "a", deliver_to("s", ID), verdict("delivered", "s", 7)),
+        (10, 15, "a", remove("s"), ((RUN, "s", "other", "delivered", 1, None, 7, '"A"'),)),
+        (16, 17, "a", BEGIN, NONE),
+        (18, 19, "a", register("t"), waiting("t", 18)),
+        (
+            *(20, 40, "b", batch(("go", None), ("other", "x"))),
+            verdict("delivered", "t", 36) + verdict("delivered", "s", 7, True),
+            *(FORGED, verdict("delivered", "t", 36) + verdict("delivered", "s", 8, True)),
+        ),
+        (22, 28, "c", ("purge", {"settled_before": 20}), NONE),
+        (30, 35, "a", COMMIT, NONE),
+        (42, 45, "c", deliver(ID, signal="other"), NOT_FOUND),
+    ],
+    "a batch waits before it is refused": [
+        (0, 5, "a", register("s"), waiting("s", 1)),
+        (6, 9, "a", deliver(ID), verdict("delivered", "s", 7)),
+        (10, 11, "a", BEGIN, NONE),
+        (12, 15, "a", register("t"), waiting("t", 13)),
+        (20, 25, "b", batch(("go", None), ("go", "x"), payload='"B"'), "WS002", FORGED, "WS004"),
+        (30, 40, "a", COMMIT, NONE),
     ],
     "a retry does not wait for the first call": [
         (0, 5, "a", register("s"), waiting("s", 1)),

@@ -122,7 +122,8 @@ def following_call(state: State, operation: Operation, busy: bool, hints: Hints)
             answer = refused.sqlstate
         if operation.answer is not UNKNOWN and not agree(operation, answer):
             continue
-        if any(must_wait(model, state.rows, other) for other in others):
+        is_refused = isinstance(operation.answer, str)  # it may have seen that before it would have waited
+        if not is_refused and any(must_wait(model, state.rows, other) for other in others):
             continue
         if not in_time(operation, model.changes, view):
             continue
@@ -132,7 +133,7 @@ def following_call(state: State, operation: Operation, busy: bool, hints: Hints)
                 changes["settled", key[1], key[2]] = row.expires_at
             else:
                 changes[key] = row
-        if isinstance(operation.answer, str):
+        if is_refused:
             yield state.after_error(client)
         elif not changes:
             yield state

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from flow_signal import FlowSignalWaiter
+from flow_signal import FlowSignalWaiter, _async_store
 from tests_py.wait.links import Link, link_to
 
 from .conftest import Client, one_session
@@ -42,6 +42,9 @@ async def observer(database: str) -> AsyncIterator[psycopg.AsyncConnection]:
         yield connection
 
 
+YOUNGER = "AND backend_start > (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
+"""Than the observer: not a session of the test before, whose link has just been closed."""
+
 Wait = asyncio.Future[FlowSignalWaiter]
 
 
@@ -57,8 +60,6 @@ async def begin_wait(
     client: Client, conn_or_pool: Any, observer: psycopg.AsyncConnection, run_id: UUID, **options: Any
 ) -> Wait:
     """Begin to wait for a step; return when the session waits for the signal."""
-    while await waits(observer):  # a session of the test before, whose link has just been closed
-        await observer.execute("SELECT pg_sleep(0.001)")
     wait = start_wait(client, conn_or_pool, run_id, **options)
     while not await waits(observer):
         await asyncio.sleep(0.001)
@@ -67,7 +68,7 @@ async def begin_wait(
 
 
 async def waits(observer: psycopg.AsyncConnection) -> bool:
-    row = await (await observer.execute(WAITING)).fetchone()
+    row = await (await observer.execute(WAITING + YOUNGER)).fetchone()
     return row is not None and row[0] > 0
 
 
@@ -146,7 +147,7 @@ async def test_a_frozen_session(
     pool = await client.pool(min_size=1, max_size=1)
     store = client.store(pool)
     wait = await begin_wait(client, pool, observer, run_id, wake_channel=channel, timeout=TIMEOUT)
-    row = await (await observer.execute(WAITING.replace("count(*)", "pid"))).fetchone()
+    row = await (await observer.execute((WAITING + YOUNGER).replace("count(*)", "pid"))).fetchone()
     assert row is not None
     try:
         os.kill(row[0], signal.SIGSTOP)
@@ -177,6 +178,25 @@ async def test_a_cancelled_wait_sends_nothing(
     else:
         assert lender.closed
         assert link.connections == accepted == 1
+
+
+@pytest.mark.parametrize("client", ["async"], indirect=True)
+async def test_a_wait_that_is_cancelled_when_it_begins_to_listen(
+    client: Client, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection does not go on listening: a pool would lend it to somebody else."""
+    run_id = await register(client, database, "worker 1")
+    connection = await client.connect(autocommit=True)
+    execute = _async_store._execute
+
+    async def execute_and_cancel(connection: Any, statement: Any) -> None:
+        await execute(connection, statement)
+        wait.cancel()
+
+    monkeypatch.setattr(_async_store, "_execute", execute_and_cancel)
+    wait = start_wait(client, connection, run_id, wake_channel="worker 1")
+    assert isinstance(await ends(wait), asyncio.CancelledError)
+    assert connection.closed
 
 
 @one_session

@@ -12,6 +12,8 @@ AS $function$
 DECLARE
     v_step_keys text[] COLLATE "C";
     v_removed bigint;
+    v_locked bigint;
+    v_is_new boolean;
 BEGIN
     IF p_run_id IS NULL THEN
         PERFORM flow_signal.refuse_null('run id');
@@ -33,26 +35,54 @@ BEGIN
             WHERE w.run_id = p_run_id AND w.step_key = ANY(v_step_keys);
             GET DIAGNOSTICS v_removed = ROW_COUNT;
             DELETE FROM flow_signal.flow_signal_tokens AS t WHERE t.run_id = p_run_id;
-            PERFORM
-            FROM flow_signal.flow_signal_locks AS l
-            WHERE l.run_id = p_run_id
-            ORDER BY l.signal_name
-            FOR UPDATE;
-            -- A registration that committed while we waited for a lock row may have taken a
-            -- buffered signal of this run: its waiter goes as well. But no call waits for a
-            -- waiter while it has a lock row, so let all locks go and begin again.
-            IF (
-                SELECT true
-                FROM flow_signal.flow_signal_waiters AS w
-                WHERE w.run_id = p_run_id
-                ORDER BY w.step_key
-                LIMIT 1
-            ) THEN
+            SELECT count(*) INTO STRICT v_locked
+            FROM (
+                SELECT
+                FROM flow_signal.flow_signal_locks AS l
+                WHERE l.run_id = p_run_id
+                ORDER BY l.signal_name
+                FOR UPDATE
+            ) AS locked;
+            -- One statement, so that what it deletes is of one instant, and there is no lock row
+            -- then that is not ours: a signal would stay without its lock row, and no registration
+            -- would look for it. A waiter that is there came while we waited for a lock row, maybe
+            -- with a buffered signal of this run: it goes as well. But no call waits for a waiter
+            -- while it has a lock row, so let all locks go and begin again.
+            WITH new AS MATERIALIZED (
+                SELECT
+                    v_locked < (
+                        SELECT count(*)
+                        FROM flow_signal.flow_signal_locks AS l
+                        WHERE l.run_id = p_run_id
+                    )
+                    OR (
+                        SELECT true
+                        FROM flow_signal.flow_signal_waiters AS w
+                        WHERE w.run_id = p_run_id
+                        ORDER BY w.step_key
+                        LIMIT 1
+                    ) IS NOT NULL AS is_there
+            ),
+
+            buffered AS (
+                DELETE FROM flow_signal.flow_signal_buffered_signals AS b
+                WHERE b.run_id = p_run_id AND NOT (SELECT n.is_there FROM new AS n)
+            ),
+
+            receipts AS (
+                DELETE FROM flow_signal.flow_signal_receipts AS r
+                WHERE r.run_id = p_run_id AND NOT (SELECT n.is_there FROM new AS n)
+            ),
+
+            lock_rows AS (
+                DELETE FROM flow_signal.flow_signal_locks AS l
+                WHERE l.run_id = p_run_id AND NOT (SELECT n.is_there FROM new AS n)
+            )
+
+            SELECT n.is_there INTO STRICT v_is_new FROM new AS n;
+            IF v_is_new THEN
                 RAISE SQLSTATE 'WS099';
             END IF;
-            DELETE FROM flow_signal.flow_signal_buffered_signals AS b WHERE b.run_id = p_run_id;
-            DELETE FROM flow_signal.flow_signal_receipts AS r WHERE r.run_id = p_run_id;
-            DELETE FROM flow_signal.flow_signal_locks AS l WHERE l.run_id = p_run_id;
             RETURN v_removed;
         EXCEPTION
             WHEN SQLSTATE 'WS099' THEN
