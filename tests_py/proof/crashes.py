@@ -178,9 +178,10 @@ class Books:
 class Worker(threading.Thread):
     """Works over one connection, and over the next one when it breaks."""
 
-    def __init__(self, conninfo: str, books: Books, *, timeouts: bool) -> None:
+    def __init__(self, conninfo: str, books: Books, *, timeouts: bool, transactions: bool) -> None:
         super().__init__(daemon=True)
         self.conninfo = conninfo
+        self.transactions = transactions
         self.books = books
         self.timeouts = timeouts
         self.dice = random.Random()
@@ -209,7 +210,9 @@ class Worker(threading.Thread):
     def attempt(self) -> None:
         try:
             if self.connection is None or self.connection.broken:
-                self.connection = psycopg.connect(self.conninfo, autocommit=True, options="-c deadlock_timeout=20ms")
+                limit = "20ms" if self.transactions else "1h"
+                options = f"-c deadlock_timeout={limit}"
+                self.connection = psycopg.connect(self.conninfo, autocommit=True, options=options)
         except psycopg.Error:
             time.sleep(0.02)
             return
@@ -236,9 +239,8 @@ class Worker(threading.Thread):
 class Sender(Worker):
     """Sends signals until it is told to stop, and then until each has its answer."""
 
-    def __init__(self, *args: Any, transactions: bool, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.transactions = transactions
         self.pending: list[Signal] = []
         self.asked: list[Signal] = []
 
@@ -333,13 +335,12 @@ class Load:
         timeouts: bool = True,
         transactions: bool = True,
     ) -> None:
-        """Without transactions of several deliveries no call can deadlock."""
+        """Without transactions of several deliveries no call can deadlock, and no server sets a timer for that."""
         self.conninfo = conninfo
         self.books = Books(runs)
-        self.senders = [
-            Sender(conninfo, self.books, timeouts=timeouts, transactions=transactions) for _ in range(senders)
-        ]
-        self.engines = [Engine(conninfo, self.books, timeouts=timeouts) for _ in range(engines)]
+        options = {"timeouts": timeouts, "transactions": transactions}
+        self.senders = [Sender(conninfo, self.books, **options) for _ in range(senders)]
+        self.engines = [Engine(conninfo, self.books, **options) for _ in range(engines)]
 
     def start(self) -> Load:
         for worker in self.workers:

@@ -291,7 +291,8 @@ def test_under_load(clock: Clock, client: Client) -> None:
     client.connection.execute("CREATE DATABASE load")
     conninfo = clock.server.conninfo("load")
     install(conninfo)
-    # A deadlock would last until the clock is again where it was: PostgreSQL looks for one by the clock.
+    # A deadlock would last until the clock is again where it was: PostgreSQL looks for one by the clock. The timer's
+    # signal would meet libfaketime in malloc, now and then, and the server would abort.
     load = Load(conninfo, timeouts=False, transactions=False).start()
     steps: Sequence[float] = [-1e-6, 1e-6, -0.001, 0.5, -0.5, 10, -10, HOUR, -HOUR]
     for _ in range(soak.scaled(20, 40)):
