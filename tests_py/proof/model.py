@@ -159,8 +159,12 @@ class Model:
         now = moment.now
         waiter = self.waiter(run_id, step_key)
         overdue = expires_at is not None and expires_at <= now
+        passes = False
         if waiter is None:
             created_at = now if moment.created_at is None else moment.created_at
+            # Amid the call: nobody has acted on that yet, unless a signal is buffered for such a step.
+            passes = overdue and expires_at is not None and created_at < expires_at
+            passes = passes and not self.buffered(run_id, signal_name)
         elif waiter.status == "delivered":
             if waiter.signal_name != signal_name:
                 raise Refused("WS001")
@@ -176,7 +180,7 @@ class Model:
             run_id,
             step_key,
             signal_name,
-            status="expired" if overdue else "waiting",
+            status="expired" if overdue and not passes else "waiting",
             created_at=created_at,
             expires_at=expires_at,
             delivered_at=None,
