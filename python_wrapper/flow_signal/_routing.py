@@ -82,11 +82,14 @@ def checked_pools(pools: Sequence[P], kind: type[AsyncConnection[Any]] | type[Co
 
 def checked_shards(shards: Iterable[P], name: str) -> tuple[P, ...]:
     """Refuse too few, too many, and the same one twice."""
+    if isinstance(shards, str):
+        raise wrong_type(name, shards, "a list with one for each database")
     checked = tuple(shards)
     if not 0 < len(checked) <= MOST_SHARDS:
         raise ValueError(f"{name}: expected 1 to {MOST_SHARDS}, got {len(checked)}")
+    places: dict[object, int] = {}
     for number, shard in enumerate(checked):
-        first = checked.index(shard)
+        first = places.setdefault(shard if isinstance(shard, str) else id(shard), number)
         if first != number:
             raise ValueError(f"{name}[{number}] is {name}[{first}]: each shard is a database of its own")
     return checked
@@ -106,7 +109,7 @@ def split(call: Call[T], shards: int) -> dict[int, Part[T]]:
     places: dict[int, list[int]] = {}
     for place, run_id in enumerate(call.arguments["run_ids"]):
         places.setdefault(shard_of(run_id, shards), []).append(place)
-    return {shard: Part(rows, _only(call, rows)) for shard, rows in places.items()}
+    return {shard: Part(rows, _only(call, rows)) for shard, rows in sorted(places.items())}
 
 
 def _only(call: Call[T], places: list[int]) -> Call[T]:

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, Error
 from ._hub import AsyncWaitHub
 from ._routing import checked_shards, each_async, name_shards, shard_of
 from .errors import HubClosedError, ShardsFailedError
-from .inputs import as_uuid, wrong_type
+from .inputs import as_uuid
 from .results import FlowSignalWaiter
 
 logger = logging.getLogger("flow_signal")
@@ -51,8 +51,6 @@ class AsyncShardedWaitHub:
         :param connects: for each database, in the order of the store's pools, what `AsyncWaitHub` takes. The other
             parameters are those of `AsyncWaitHub`.
         """
-        if isinstance(connects, str):
-            raise wrong_type("connects", connects, "a list of connection strings")
         hubs: list[AsyncWaitHub] = []
         for connect in checked_shards(connects, "connects"):
             hub = AsyncWaitHub(
