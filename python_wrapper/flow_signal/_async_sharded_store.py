@@ -50,7 +50,7 @@ class AsyncShardedFlowSignalStore(AsyncRunCalls):
     database moves by a change of its pool's connection string. `shard_of` says how a run id is routed.
 
     A call that names a run is the call of `AsyncFlowSignalStore` on the run's database, and costs what it costs there.
-    A psycopg error of it begins with the shard: `shard 2: ...`. All calls are committed before they return; to join a
+    The text of a psycopg error begins with the shard: `shard 2: ...`. All calls are committed before they return; to join a
     transaction take a connection of the pool of `shard_of` and give it to an `AsyncFlowSignalStore`.
 
     Nothing is atomic over databases. `register_waiters`, `deliver_signals` and `import_waiters` are all or nothing on
@@ -106,7 +106,7 @@ class AsyncShardedFlowSignalStore(AsyncRunCalls):
         shard = self.shard_of(run_id)
         try:
             return await self.shards[shard].wait(run_id, step_key, timeout=timeout, wake_channel=wake_channel)
-        except Error as error:
+        except (Error, TimeoutError) as error:
             name_shards(error, [shard])
             raise
 

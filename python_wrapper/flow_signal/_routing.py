@@ -172,6 +172,6 @@ def settled(answers: Mapping[int, T | BaseException]) -> dict[int, T]:
     raise first
 
 
-def name_shards(error: psycopg.Error, shards: Collection[int]) -> None:
+def name_shards(error: psycopg.Error | TimeoutError, shards: Collection[int]) -> None:
     """Say in the text of an error where it comes from; its class, SQLSTATE and diag stay."""
     error.args = (f"{shards_named(shards)}: {error}",)

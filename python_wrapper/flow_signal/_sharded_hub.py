@@ -101,7 +101,7 @@ class AsyncShardedWaitHub:
         shard = shard_of(run_id, len(self._hubs))
         try:
             return await self._hubs[shard].wait(run_id, step_key, timeout=timeout)
-        except Error as error:
+        except (Error, TimeoutError) as error:
             name_shards(error, [shard])
             raise
 

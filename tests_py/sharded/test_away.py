@@ -39,6 +39,8 @@ async def test_the_other_runs_are_served(store: AsyncShardedFlowSignalStore, dat
             await store.register_waiter(runs[AWAY], "step", "go")
         with pytest.raises(psycopg.OperationalError, match=r"^shard 2: connection failed"):
             await store.wait(runs[AWAY], "step")
+        with pytest.raises(TimeoutError, match=rf"^shard 2: whether step 'step' of run {runs[AWAY]} still waits"):
+            await store.wait(runs[AWAY], "step", timeout=0)
     await store.register_waiter(runs[AWAY], "step", "go")
 
 

@@ -120,7 +120,7 @@ async def test_a_database_that_goes_and_comes_back(
             await store.deliver_signal(runs[shard], "go", shard)
             assert (await tasks[shard]).payload == shard
         assert not tasks[AWAY].done()
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"^shard 2: whether step .* is not known"):
             await hub.wait(runs[AWAY], "step", timeout=0)
     await store.deliver_signal(runs[AWAY], "go", AWAY)
     assert (await tasks[AWAY]).payload == AWAY
