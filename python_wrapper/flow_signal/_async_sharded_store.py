@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import chain, count
@@ -18,6 +17,7 @@ from ._routing import (
     merged,
     name_shards,
     new_run_id,
+    pass_over,
     settled,
     shard_of,
     shard_of_call,
@@ -40,8 +40,6 @@ T = TypeVar("T")
 PAGE = 100
 """The limit of a list in SQL, when none is given."""
 
-logger = logging.getLogger("flow_signal")
-
 
 class AsyncShardedFlowSignalStore(AsyncRunCalls):
     """Waiters and signals in several databases, each run in one of them: its shard.
@@ -50,8 +48,8 @@ class AsyncShardedFlowSignalStore(AsyncRunCalls):
     database moves by a change of its pool's connection string. `shard_of` says how a run id is routed.
 
     A call that names a run is the call of `AsyncFlowSignalStore` on the run's database, and costs what it costs there.
-    The text of a psycopg error begins with the shard: `shard 2: ...`. All calls are committed before they return; to join a
-    transaction take a connection of the pool of `shard_of` and give it to an `AsyncFlowSignalStore`.
+    The text of a psycopg error begins with the shard: `shard 2: ...`. All calls are committed before they return; to
+    join a transaction take a connection of the pool of `shard_of` and give it to an `AsyncFlowSignalStore`.
 
     Nothing is atomic over databases. `register_waiters`, `deliver_signals` and `import_waiters` are all or nothing on
     each of them, and so is each call without a run id. When such a call fails on some databases only, it raises
@@ -127,7 +125,7 @@ class AsyncShardedFlowSignalStore(AsyncRunCalls):
             try:
                 claimed = await self.shards[shard].claim_waiters(queue, limit=limit, lease=lease)
             except OperationalError as error:
-                logger.warning("a claim passes over shard %d: %s", shard, error)
+                pass_over(shard, error)
                 failed[shard] = error
             except Error as error:
                 name_shards(error, [shard])

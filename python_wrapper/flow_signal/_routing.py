@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ from .inputs import as_int4, wrong_type
 
 P = TypeVar("P")
 T = TypeVar("T")
+
+logger = logging.getLogger("flow_signal")
 
 MOST_SHARDS = 4096
 """What the 12 bits of a run id hold."""
@@ -170,6 +173,11 @@ def settled(answers: Mapping[int, T | BaseException]) -> dict[int, T]:
     if isinstance(first, psycopg.Error):
         name_shards(first, errors)
     raise first
+
+
+def pass_over(shard: int, error: Exception) -> None:
+    """Tell of a database that a claim does not get an answer from."""
+    logger.warning("a claim passes over shard %d: %s", shard, error)
 
 
 def name_shards(error: psycopg.Error | TimeoutError, shards: Collection[int]) -> None:
