@@ -64,7 +64,7 @@ CREATE TYPE flow_signal_v1.health_report AS (
 	oldest_dead_at timestamptz,
 	oldest_snapshot_xids bigint,
 	notify_queue_usage double precision,
-	problems text[],
+	problems text[] COLLATE pg_catalog."C",
 	receipts_estimate bigint,
 	tokens_estimate bigint,
 	lock_rows_estimate bigint,
@@ -833,7 +833,7 @@ CREATE VIEW flow_signal_v1.health WITH (security_barrier='true') AS
 
 ALTER VIEW flow_signal_v1.health OWNER TO flow_signal_owner;
 
-COMMENT ON VIEW flow_signal_v1.health IS 'One row for monitoring, in milliseconds at any size: reads statistics, whose estimates it gives, the first entries of indexes, and a sample of 128 blocks of each table (a smaller table whole). oldest_due_at: the wait of a queue that is due the longest and not claimed. oldest_dead_at: since when the longest-dead buffered signal is dead. oldest_snapshot_xids: the age, in transactions, of the oldest snapshot that keeps vacuum from removing dead rows. problems: what is wrong and what to do, a sentence each; empty while all is within the limits in flow_signal_settings. toast_bytes: the part of total_bytes that holds long payloads. dead_bytes_estimate: what dead rows take, in TOAST tables too. overdue_estimate: waiters without a queue that are past their deadline. oldest_overdue_at: the earliest such deadline in the sample. oldest_buffered_at: since when the oldest live buffered signal in the sample waits for its waiter. oldest_settled_at: the earliest delivery or deadline of a row in the sample that purge would delete. oldest_snapshot_holder: the session, standby, replication slot or prepared transaction that has the oldest snapshot.';
+COMMENT ON VIEW flow_signal_v1.health IS 'One row for monitoring, in milliseconds at any size: reads statistics, whose estimates it gives, the first entries of indexes, and a sample of 128 blocks of each table (a smaller table whole). oldest_due_at: the wait of a queue that is due the longest and not claimed. oldest_dead_at: since when the longest-dead buffered signal is dead. oldest_snapshot_xids: the age, in transactions, of the oldest snapshot that keeps vacuum from removing dead rows. problems: what is wrong and what to do, a sentence each; empty while all is within the limits in flow_signal_settings. toast_bytes: the part of total_bytes that holds long payloads. dead_bytes_estimate: what dead rows take, in TOAST tables too. overdue_estimate: waiters without a queue that are past their deadline. oldest_overdue_at: the earliest such deadline in the sample. oldest_buffered_at: since when the oldest live buffered signal in the sample waits for its waiter. oldest_settled_at: the earliest delivery in the sample whose waiter (without a queue), receipt or token purge would delete, or the end of such a token. oldest_snapshot_holder: the session, standby, replication slot or prepared transaction that has the oldest snapshot.';
 
 CREATE VIEW flow_signal_v1.signal_stats WITH (security_barrier='true') AS
  WITH clock AS MATERIALIZED (

@@ -160,7 +160,8 @@ CREATE TYPE flow_signal_v1.health_report AS (
     oldest_dead_at timestamptz,
     oldest_snapshot_xids bigint,
     notify_queue_usage double precision,
-    problems text [],
+    -- as in the view of 1.0, which could not be replaced else
+    problems text [] COLLATE "C",
     receipts_estimate bigint,
     tokens_estimate bigint,
     lock_rows_estimate bigint,

@@ -188,21 +188,24 @@ BEGIN
             format(
                 '%s %s',
                 CASE WHEN r.pid IS NULL THEN 'session' ELSE 'the standby of WAL sender' END, a.pid
-            )
+            ),
+            r.pid IS NOT NULL
         FROM pg_stat_activity AS a
         LEFT JOIN pg_stat_replication AS r ON a.pid = r.pid
         WHERE (a.datname = current_database() OR a.datname IS NULL)
             AND NOT EXISTS (SELECT FROM pg_stat_progress_vacuum AS v WHERE v.pid = a.pid)
         UNION ALL
-        SELECT age(p.transaction), format('prepared transaction "%s"', flow_signal.excerpt(p.gid))
+        SELECT
+            age(p.transaction), format('prepared transaction "%s"', flow_signal.excerpt(p.gid)), false
         FROM pg_prepared_xacts AS p
         WHERE p.database = current_database()
         UNION ALL
-        SELECT age(s.xmin), format('replication slot "%s"', s.slot_name)
+        SELECT age(s.xmin), format('replication slot "%s"', s.slot_name), true
         FROM pg_replication_slots AS s
-    ) AS o (xids, holder)
+    ) AS o (xids, holder, is_standby)
     WHERE o.xids IS NOT NULL
-    ORDER BY o.xids DESC, o.holder
+    -- A standby repeats what it knows of the transactions here.
+    ORDER BY o.xids DESC, o.is_standby, o.holder
     LIMIT 1;
 
     v_health.problems := ARRAY(
