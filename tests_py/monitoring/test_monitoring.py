@@ -1,4 +1,4 @@
-"""docs/monitoring with Debian's Prometheus and postgres_exporter: each metric is there, each alert fires when staged."""
+"""docs/monitoring with Debian's Prometheus and postgres_exporter: its metrics are there, its alerts fire when staged."""
 
 from __future__ import annotations
 
