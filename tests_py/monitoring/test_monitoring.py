@@ -1,4 +1,4 @@
-"""docs/monitoring with Debian's Prometheus and postgres_exporter: its metrics are there, its alerts fire when staged."""
+"""docs/monitoring with Debian's Prometheus and postgres_exporter: metrics are there, alerts fire when staged."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_bytes CONSTANT numeric := 128 * current_setting('block_size')::integer;
+    v_bytes CONSTANT numeric := 128 * current_setting('block_size')::numeric;
 BEGIN
-    RETURN least(100 * v_bytes / greatest(pg_relation_size(p_table), 1), 100);
+    RETURN least(100 * v_bytes / greatest(pg_relation_size(p_table), 1), 100)::real;
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.sample_percent(regclass) FROM public;

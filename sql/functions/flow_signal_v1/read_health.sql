@@ -129,7 +129,7 @@ BEGIN
         round(
             count(*) FILTER (WHERE w.status <> 'delivered')
             * 100 / flow_signal.sample_percent('flow_signal.flow_signal_waiters')
-        ),
+        )::bigint,
         min(w.expires_at) FILTER (WHERE w.status <> 'delivered'),
         min(w.delivered_at)
     INTO v_health.overdue_estimate, v_health.oldest_overdue_at, v_health.oldest_settled_at
@@ -180,7 +180,7 @@ BEGIN
     LIMIT 1;
 
     -- What keeps vacuum from removing dead rows of this database. No vacuum waits for another one.
-    SELECT o.xids, o.holder
+    SELECT o.xids::bigint, o.holder
     INTO v_health.oldest_snapshot_xids, v_health.oldest_snapshot_holder
     FROM (
         SELECT
