@@ -615,6 +615,7 @@ CREATE FUNCTION flow_signal_v1.read_health() RETURNS SETOF flow_signal_v1.health
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_sort TO 'off'
+    SET jit TO 'off'
     AS $$ sql/functions/flow_signal_v1/read_health.sql $$;
 
 ALTER FUNCTION flow_signal_v1.read_health() OWNER TO flow_signal_owner;
