@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
     REFUSED = 6, "the input was refused; nothing was changed"
     NO_CONNECTION = 7, "cannot connect to the database; nothing was sent"
     CONNECTION_LOST = 8, "the connection broke: whether the call took effect is unknown"
-    TIMED_OUT = 9, "wait: the timeout is over, and the step still waits"
+    TIMED_OUT = 9, "wait: the timeout is over, and the step still waits, or the database does not answer"
     UNWELL = 10, "health: somebody should look at it"
     SOME_REFUSED = (
         11,
