@@ -53,6 +53,34 @@ ALTER TYPE flow_signal_v1.delivery OWNER TO flow_signal_owner;
 
 COMMENT ON TYPE flow_signal_v1.delivery IS 'What became of a signal. status: delivered, already_delivered, expired, buffered or not_found. replayed: this delivery id was recorded before and nothing was written now.';
 
+CREATE TYPE flow_signal_v1.health_report AS (
+	checked_at timestamptz,
+	version text,
+	waiters_estimate bigint,
+	buffered_signals_estimate bigint,
+	total_bytes bigint,
+	dead_rows_estimate bigint,
+	oldest_due_at timestamptz,
+	oldest_dead_at timestamptz,
+	oldest_snapshot_xids bigint,
+	notify_queue_usage double precision,
+	problems text[] COLLATE pg_catalog."C",
+	receipts_estimate bigint,
+	tokens_estimate bigint,
+	lock_rows_estimate bigint,
+	toast_bytes bigint,
+	dead_bytes_estimate bigint,
+	overdue_estimate bigint,
+	oldest_overdue_at timestamptz,
+	oldest_buffered_at timestamptz,
+	oldest_settled_at timestamptz,
+	oldest_snapshot_holder text
+);
+
+ALTER TYPE flow_signal_v1.health_report OWNER TO flow_signal_owner;
+
+COMMENT ON TYPE flow_signal_v1.health_report IS 'The row of the view health, which says what each column means.';
+
 CREATE TYPE flow_signal_v1.imported_waiter AS (
 	run_id uuid,
 	step_key text,
@@ -387,6 +415,15 @@ ALTER FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_del
 
 COMMENT ON FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) IS 'Refuses a delivery id, or a token (p_delivery_id is NULL), that was used with another payload, in the one wording for it.';
 
+CREATE FUNCTION flow_signal.sample_percent(p_table regclass) RETURNS real
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal/sample_percent.sql $$;
+
+ALTER FUNCTION flow_signal.sample_percent(p_table regclass) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.sample_percent(p_table regclass) IS 'For TABLESAMPLE: what part of a table 128 blocks are; a smaller table is read whole.';
+
 CREATE FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) RETURNS SETOF flow_signal_v1.waiter
     LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -573,6 +610,17 @@ ALTER FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_li
 
 COMMENT ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) IS 'Deletes up to p_limit (1 to 100000) buffered signals that were buffered before p_buffered_before, live ones included, and returns how many. Their delivery ids are forgotten. Call it until it returns 0, each call in a transaction of its own.';
 
+CREATE FUNCTION flow_signal_v1.read_health() RETURNS SETOF flow_signal_v1.health_report
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_sort TO 'off'
+    AS $$ sql/functions/flow_signal_v1/read_health.sql $$;
+
+ALTER FUNCTION flow_signal_v1.read_health() OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.read_health() IS 'What the view health shows; read the view.';
+
 CREATE FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text DEFAULT NULL::text) RETURNS SETOF flow_signal_v1.delivery
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -708,6 +756,16 @@ COMMENT ON COLUMN flow_signal.flow_signal_receipts.payload_hash IS 'SHA-256 of t
 CREATE TABLE flow_signal.flow_signal_settings (
     only_row boolean DEFAULT true NOT NULL,
     max_buffered integer DEFAULT 1000 NOT NULL,
+    max_due_age interval DEFAULT '00:05:00'::interval NOT NULL,
+    max_overdue_age interval DEFAULT '1 day'::interval NOT NULL,
+    max_dead_age interval DEFAULT '7 days'::interval NOT NULL,
+    max_buffered_age interval DEFAULT '30 days'::interval NOT NULL,
+    max_buffered_rows bigint DEFAULT 100000 NOT NULL,
+    max_settled_age interval DEFAULT '90 days'::interval NOT NULL,
+    max_needless_locks bigint DEFAULT 1000000 NOT NULL,
+    max_dead_bytes bigint DEFAULT 268435456 NOT NULL,
+    max_snapshot_xids bigint DEFAULT 1000000 NOT NULL,
+    max_notify_percent integer DEFAULT 50 NOT NULL,
     CONSTRAINT flow_signal_settings_max_buffered_check CHECK ((max_buffered > 0)),
     CONSTRAINT flow_signal_settings_only_row_check CHECK (only_row)
 );
@@ -717,6 +775,26 @@ ALTER TABLE flow_signal.flow_signal_settings OWNER TO flow_signal_owner;
 COMMENT ON TABLE flow_signal.flow_signal_settings IS 'One row, which only the owner can change.';
 
 COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered IS 'How many live buffered signals one (run_id, signal_name) may have; beyond it WS004.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_due_age IS 'How long a waiter of a queue may be due and not claimed before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_overdue_age IS 'How long a waiter without a queue may stay past its deadline before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_dead_age IS 'How long a buffered signal may be dead before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered_age IS 'How long a live buffered signal may wait for its waiter before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered_rows IS 'How many buffered signals of all runs there may be before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_settled_age IS 'How long rows that purge would delete may stay before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_needless_locks IS 'How many more lock rows than waiters and buffered signals there may be before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_dead_bytes IS 'How many bytes more than the live rows of a table, or of its TOAST table, the dead ones may take before health sees a problem; four times as many if vacuum was there in the last ten minutes.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_snapshot_xids IS 'How many transactions old a snapshot may be before health sees a problem.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_notify_percent IS 'How full, in percent, the notification queue may be before health sees a problem.';
 
 CREATE TABLE flow_signal.ledger (
     part text NOT NULL,
@@ -730,78 +808,6 @@ ALTER TABLE flow_signal.ledger OWNER TO flow_signal_owner;
 COMMENT ON TABLE flow_signal.ledger IS 'The parts of the installation script that were applied, each with the SHA-256 of its text.';
 
 CREATE VIEW flow_signal_v1.health WITH (security_barrier='true') AS
- WITH RECURSIVE clock AS MATERIALIZED (
-         SELECT clock_timestamp() AS now
-        ), tables AS (
-         SELECT t.relname,
-            COALESCE(NULLIF(pg_stat_get_live_tuples(t.oid), 0), (GREATEST(t.reltuples, (0)::real))::bigint) AS live_rows,
-            pg_stat_get_dead_tuples(t.oid) AS dead_rows,
-            pg_total_relation_size((t.oid)::regclass) AS bytes
-           FROM pg_class t
-          WHERE (t.oid = ANY (ARRAY[('flow_signal.flow_signal_waiters'::regclass)::oid, ('flow_signal.flow_signal_buffered_signals'::regclass)::oid]))
-        ), queues AS (
-        ( SELECT w.queue,
-            w.due_at
-           FROM flow_signal.flow_signal_waiters w
-          WHERE (w.due_at IS NOT NULL)
-          ORDER BY w.queue, w.due_at
-         LIMIT 1)
-        UNION ALL
-         SELECT n.queue,
-            n.due_at
-           FROM (queues q
-             CROSS JOIN LATERAL ( SELECT w.queue,
-                    w.due_at
-                   FROM flow_signal.flow_signal_waiters w
-                  WHERE ((w.due_at IS NOT NULL) AND (w.queue > q.queue))
-                  ORDER BY w.queue, w.due_at
-                 LIMIT 1) n)
-        ), longest_due AS (
-         SELECT q.queue,
-            q.due_at
-           FROM queues q
-          WHERE (q.due_at <= ( SELECT c.now
-                   FROM clock c))
-          ORDER BY q.due_at
-         LIMIT 1
-        ), longest_dead AS (
-         SELECT b.buffered_until
-           FROM flow_signal.flow_signal_buffered_signals b
-          WHERE ((b."position" > 0) AND (b.buffered_until <= ( SELECT c.now
-                   FROM clock c)))
-          ORDER BY b.buffered_until
-         LIMIT 1
-        ), snapshots AS (
-         SELECT (max(o.xids))::bigint AS oldest_xids
-           FROM ( SELECT GREATEST(age(a.backend_xid), age(a.backend_xmin)) AS "greatest"
-                   FROM pg_stat_activity a
-                  WHERE ((a.datname = current_database()) OR (a.datname IS NULL))
-                UNION ALL
-                 SELECT age(p.transaction) AS age
-                   FROM pg_prepared_xacts p
-                  WHERE (p.database = current_database())
-                UNION ALL
-                 SELECT age(r.xmin) AS age
-                   FROM pg_replication_slots r) o(xids)
-        ), figures AS (
-         SELECT c.now AS checked_at,
-            w.live_rows AS waiters_estimate,
-            b.live_rows AS buffered_signals_estimate,
-            u.queue AS longest_due_queue,
-            u.due_at AS oldest_due_at,
-            d.buffered_until AS oldest_dead_at,
-            s.oldest_xids AS oldest_snapshot_xids,
-            flow_signal_v1.version() AS version,
-            (w.bytes + b.bytes) AS total_bytes,
-            (w.dead_rows + b.dead_rows) AS dead_rows_estimate,
-            pg_notification_queue_usage() AS notify_queue_usage
-           FROM (((((clock c
-             JOIN tables w ON ((w.relname = 'flow_signal_waiters'::name)))
-             JOIN tables b ON ((b.relname = 'flow_signal_buffered_signals'::name)))
-             CROSS JOIN snapshots s)
-             LEFT JOIN longest_due u ON (true))
-             LEFT JOIN longest_dead d ON (true))
-        )
  SELECT checked_at,
     version,
     waiters_estimate,
@@ -812,14 +818,22 @@ CREATE VIEW flow_signal_v1.health WITH (security_barrier='true') AS
     oldest_dead_at,
     oldest_snapshot_xids,
     notify_queue_usage,
-    ARRAY( SELECT p.problem
-           FROM ( VALUES ((f.oldest_due_at < (f.checked_at - '00:05:00'::interval)),format('a wait of queue "%s" is due since %s and nobody claims it: see whether its engine runs'::text, f.longest_due_queue, f.oldest_due_at)), ((f.oldest_dead_at < (f.checked_at - '7 days'::interval)),format('a buffered signal is dead since %s: call purge'::text, f.oldest_dead_at)), ((f.dead_rows_estimate > ((100000 + f.waiters_estimate) + f.buffered_signals_estimate)),format('%s dead rows are more than the live ones: see whether autovacuum keeps up'::text, f.dead_rows_estimate)), ((f.oldest_snapshot_xids > 1000000),format('a snapshot that is %s transactions old keeps dead rows from being removed: end its session, prepared transaction or replication slot'::text, f.oldest_snapshot_xids)), ((f.notify_queue_usage > (0.5)::double precision),format('the notification queue is %s %% full: end the session that listens and stays in a transaction'::text, round(((100)::double precision * f.notify_queue_usage))))) p(is_one, problem)
-          WHERE p.is_one) AS problems
-   FROM figures f;
+    problems,
+    receipts_estimate,
+    tokens_estimate,
+    lock_rows_estimate,
+    toast_bytes,
+    dead_bytes_estimate,
+    overdue_estimate,
+    oldest_overdue_at,
+    oldest_buffered_at,
+    oldest_settled_at,
+    oldest_snapshot_holder
+   FROM flow_signal_v1.read_health() h(checked_at, version, waiters_estimate, buffered_signals_estimate, total_bytes, dead_rows_estimate, oldest_due_at, oldest_dead_at, oldest_snapshot_xids, notify_queue_usage, problems, receipts_estimate, tokens_estimate, lock_rows_estimate, toast_bytes, dead_bytes_estimate, overdue_estimate, oldest_overdue_at, oldest_buffered_at, oldest_settled_at, oldest_snapshot_holder);
 
 ALTER VIEW flow_signal_v1.health OWNER TO flow_signal_owner;
 
-COMMENT ON VIEW flow_signal_v1.health IS 'One row for monitoring, in milliseconds at any size: reads statistics, whose estimates it gives, and the first entries of indexes. oldest_due_at: the wait that is due the longest and not claimed. oldest_dead_at: since when the longest-dead buffered signal is dead. oldest_snapshot_xids: the age, in transactions, of the oldest snapshot that keeps vacuum from removing dead rows. problems: what is wrong and what to do; empty unless a wait is due for 5 minutes, a signal dead for 7 days, there are 100000 more dead rows than live ones, a snapshot is a million transactions old, or the notification queue is half full.';
+COMMENT ON VIEW flow_signal_v1.health IS 'One row for monitoring, in milliseconds at any size: reads statistics, whose estimates it gives, the first entries of indexes, and a sample of 128 blocks of each table (a smaller table whole). oldest_due_at: the wait of a queue that is due the longest and not claimed. oldest_dead_at: since when the longest-dead buffered signal is dead. oldest_snapshot_xids: the age, in transactions, of the oldest snapshot that keeps vacuum from removing dead rows. problems: what is wrong and what to do, a sentence each; empty while all is within the limits in flow_signal_settings. toast_bytes: the part of total_bytes that holds long payloads. dead_bytes_estimate: what dead rows take, in TOAST tables too. overdue_estimate: waiters without a queue that are past their deadline. oldest_overdue_at: the earliest such deadline in the sample. oldest_buffered_at: since when the oldest live buffered signal in the sample waits for its waiter. oldest_settled_at: the earliest delivery in the sample whose waiter (without a queue), receipt or token purge would delete, or the end of such a token. oldest_snapshot_holder: the session, standby, replication slot or prepared transaction that has the oldest snapshot.';
 
 CREATE VIEW flow_signal_v1.signal_stats WITH (security_barrier='true') AS
  WITH clock AS MATERIALIZED (
@@ -907,6 +921,8 @@ REVOKE ALL ON TYPE flow_signal_v1.claimed_waiter FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.delivery FROM PUBLIC;
 
+REVOKE ALL ON TYPE flow_signal_v1.health_report FROM PUBLIC;
+
 REVOKE ALL ON TYPE flow_signal_v1.imported_waiter FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.token FROM PUBLIC;
@@ -965,6 +981,8 @@ REVOKE ALL ON FUNCTION flow_signal.refuse_range(p_what text, p_value text, p_ran
 
 REVOKE ALL ON FUNCTION flow_signal.refuse_reuse(p_run_id uuid, p_signal_name text, p_delivery_id text, p_status text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION flow_signal.sample_percent(p_table regclass) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION flow_signal.take_buffered_signal(p_run_id uuid, p_step_key text, p_signal_name text, p_expires_at timestamptz) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.waiter_state(p_status text, p_expires_at timestamptz, p_now timestamptz) FROM PUBLIC;
@@ -1016,6 +1034,9 @@ GRANT ALL ON FUNCTION flow_signal_v1.purge(p_settled_before timestamptz, p_limit
 
 REVOKE ALL ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.purge_buffered(p_buffered_before timestamptz, p_limit integer) TO flow_signal_admin;
+
+REVOKE ALL ON FUNCTION flow_signal_v1.read_health() FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.read_health() TO flow_signal_reader;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.redeem_token(p_token text, p_payload_json text) TO flow_signal_redeemer;

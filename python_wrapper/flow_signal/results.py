@@ -244,6 +244,23 @@ class Health:
     """The age, in transactions, of the oldest snapshot that keeps vacuum from its work; None when there is none."""
     notify_queue_usage: float
     """How full the notification queue of the server is, from 0 to 1."""
+    receipts_estimate: int
+    tokens_estimate: int
+    lock_rows_estimate: int
+    toast_bytes: int
+    """The part of total_bytes that holds long payloads."""
+    dead_bytes_estimate: int
+    """What the rows take that vacuum has still to remove, long payloads included."""
+    overdue_estimate: int
+    """How many waiters without a queue are past their deadline."""
+    oldest_overdue_at: datetime | None
+    """The earliest such deadline in a sample of the table; None when there is none."""
+    oldest_buffered_at: datetime | None
+    """Since when the oldest live buffered signal in a sample waits for its waiter; None when none does."""
+    oldest_settled_at: datetime | None
+    """When the oldest waiter, receipt or token in a sample that purge would delete was settled; None: there is none."""
+    oldest_snapshot_holder: str | None
+    """The session, standby, replication slot or prepared transaction that has the oldest snapshot."""
     problems: tuple[str, ...]
     """What somebody should look at, one sentence each; empty when all is well."""
 

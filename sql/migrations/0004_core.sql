@@ -46,6 +46,17 @@ WHERE w.delivery_id IS NOT NULL AND w.delivered_at IS NOT NULL;
 CREATE TABLE flow_signal.flow_signal_settings (
     only_row boolean NOT NULL DEFAULT true,
     max_buffered integer NOT NULL DEFAULT 1000,
+    -- where the view health sees a problem
+    max_due_age interval NOT NULL DEFAULT '5 minutes',
+    max_overdue_age interval NOT NULL DEFAULT '1 day',
+    max_dead_age interval NOT NULL DEFAULT '7 days',
+    max_buffered_age interval NOT NULL DEFAULT '30 days',
+    max_buffered_rows bigint NOT NULL DEFAULT 100000,
+    max_settled_age interval NOT NULL DEFAULT '90 days',
+    max_needless_locks bigint NOT NULL DEFAULT 1000000,
+    max_dead_bytes bigint NOT NULL DEFAULT 268435456,
+    max_snapshot_xids bigint NOT NULL DEFAULT 1000000,
+    max_notify_percent integer NOT NULL DEFAULT 50,
     CONSTRAINT flow_signal_settings_pkey PRIMARY KEY (only_row),
     CONSTRAINT flow_signal_settings_only_row_check CHECK (only_row),
     CONSTRAINT flow_signal_settings_max_buffered_check CHECK (max_buffered > 0)
@@ -112,5 +123,56 @@ COMMENT ON TABLE flow_signal.flow_signal_settings IS
 'One row, which only the owner can change.';
 COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered IS
 'How many live buffered signals one (run_id, signal_name) may have; beyond it WS004.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_due_age IS
+'How long a waiter of a queue may be due and not claimed before health sees a problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_overdue_age IS
+'How long a waiter without a queue may stay past its deadline before health sees a problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_dead_age IS
+'How long a buffered signal may be dead before health sees a problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered_age IS
+'How long a live buffered signal may wait for its waiter before health sees a problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_buffered_rows IS
+'How many buffered signals of all runs there may be before health sees a problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_settled_age IS
+'How long rows that purge would delete may stay before health sees a problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_needless_locks IS
+'How many more lock rows than waiters and buffered signals there may be before health sees a '
+'problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_dead_bytes IS
+'How many bytes more than the live rows of a table, or of its TOAST table, the dead ones may '
+'take before health sees a problem; four times as many if vacuum was there in the last ten '
+'minutes.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_snapshot_xids IS
+'How many transactions old a snapshot may be before health sees a problem.';
+COMMENT ON COLUMN flow_signal.flow_signal_settings.max_notify_percent IS
+'How full, in percent, the notification queue may be before health sees a problem.';
 COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.dead IS
 'Found past buffered_until, so that no call looks at it again. Its id may be used anew.';
+
+CREATE TYPE flow_signal_v1.health_report AS (
+    checked_at timestamptz,
+    version text,
+    waiters_estimate bigint,
+    buffered_signals_estimate bigint,
+    total_bytes bigint,
+    dead_rows_estimate bigint,
+    oldest_due_at timestamptz,
+    oldest_dead_at timestamptz,
+    oldest_snapshot_xids bigint,
+    notify_queue_usage double precision,
+    -- as in the view of 1.0, which could not be replaced else
+    problems text [] COLLATE "C",
+    receipts_estimate bigint,
+    tokens_estimate bigint,
+    lock_rows_estimate bigint,
+    toast_bytes bigint,
+    dead_bytes_estimate bigint,
+    overdue_estimate bigint,
+    oldest_overdue_at timestamptz,
+    oldest_buffered_at timestamptz,
+    oldest_settled_at timestamptz,
+    oldest_snapshot_holder text
+);
+REVOKE ALL ON TYPE flow_signal_v1.health_report FROM public;
+COMMENT ON TYPE flow_signal_v1.health_report IS
+'The row of the view health, which says what each column means.';

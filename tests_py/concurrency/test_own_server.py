@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from flow_signal.embedded import EmbeddedServer
@@ -57,7 +61,8 @@ def standby(primary: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -
     assert (folder / "standby.signal").exists()
     if os.geteuid() == 0:
         give_to_owner_of(primary.data_dir, folder)
-    with EmbeddedServer(data_dir=folder, settings={**SETTINGS, "fsync": "off"}) as server:
+    feedback = {"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s"}
+    with EmbeddedServer(data_dir=folder, settings={**SETTINGS, **feedback, "fsync": "off"}) as server:
         stage = Stage(server.conninfo())
         yield stage
         stage.close()
@@ -173,6 +178,62 @@ def test_a_standby_lists_and_tells_its_health(own_stage: Stage, standby: Stage) 
         query = f"SELECT ({column})::text FROM flow_signal_v1.{source}"
         assert b(Call(query, {"run": run.id}, text_answer)) == answer
     assert b(Call("SELECT flow_signal_v1.purge(clock_timestamp())", {}, text_answer)) == "25006"
+
+
+@pytest.fixture
+def watched(primary: EmbeddedServer) -> Iterator[psycopg.Connection[Any]]:
+    """A session on the primary, where a snapshot is old after twenty transactions."""
+    with psycopg.connect(primary.conninfo(), autocommit=True) as connection:
+        connection.execute("UPDATE flow_signal.flow_signal_settings SET max_snapshot_xids = 20")
+        yield connection
+        connection.execute("UPDATE flow_signal.flow_signal_settings SET max_snapshot_xids = DEFAULT")
+
+
+def old_snapshots(connection: psycopg.Connection[Any], others_have_one: str) -> list[str]:
+    """The problems of health, once a query says so and the snapshot has become old."""
+    while not connection.execute(others_have_one.encode()).fetchall():
+        time.sleep(0.02)
+    for _ in range(30):
+        connection.execute("SELECT pg_current_xact_id()")
+    [[problems]] = connection.execute("SELECT problems FROM flow_signal_v1.health").fetchall()
+    return [re.sub(r"\d+", "N", problem) for problem in problems]
+
+
+OLD_SNAPSHOT = "a snapshot that is N transactions old keeps dead rows from being removed: end "
+
+
+def test_health_names_a_prepared_transaction(watched: psycopg.Connection[Any], own_stage: Stage) -> None:
+    with own_stage.guest() as a:
+        a.begin()
+        a(Run().register("w"))
+        a.execute("PREPARE TRANSACTION 'forgotten'")
+    older = "SELECT FROM pg_stat_replication AS r WHERE age(r.backend_xmin) > age(p.transaction)"
+    found = old_snapshots(watched, f"SELECT FROM pg_prepared_xacts AS p WHERE NOT EXISTS ({older})")
+    watched.execute("ROLLBACK PREPARED 'forgotten'")
+    assert found == [OLD_SNAPSHOT + 'prepared transaction "forgotten"']
+
+
+def test_health_names_a_standby_or_its_slot(watched: psycopg.Connection[Any], standby: Stage) -> None:
+    """With hot_standby_feedback a query on the standby keeps dead rows of the primary."""
+    b = standby.sessions(1)[0]
+    b.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    b.execute("SELECT FROM flow_signal_v1.signal_stats")
+    found = old_snapshots(watched, "SELECT FROM pg_stat_replication WHERE backend_xmin IS NOT NULL")
+    assert found == [OLD_SNAPSHOT + "the standby of WAL sender N"]
+    watched.execute("SELECT pg_create_physical_replication_slot('standby')")
+    with standby.guest() as c:
+        c.execute("ALTER SYSTEM SET primary_slot_name = 'standby'")
+        c.execute("SELECT pg_reload_conf()")
+        try:
+            found = old_snapshots(watched, "SELECT FROM pg_replication_slots WHERE xmin IS NOT NULL")
+        finally:
+            b.rollback()
+            c.execute("ALTER SYSTEM RESET primary_slot_name")
+            c.execute("SELECT pg_reload_conf()")
+    while watched.execute("SELECT FROM pg_replication_slots WHERE active").fetchall():
+        time.sleep(0.02)
+    watched.execute("SELECT pg_drop_replication_slot('standby')")
+    assert found == [OLD_SNAPSHOT + 'replication slot "standby"']
 
 
 @pytest.mark.parametrize("call", ["register", "deliver", "remove", "claim"])

@@ -360,8 +360,10 @@ NEW_WAITERS = [NewWaiter(UUID(int=1), "step", "approved"), NewWaiter(UUID(int=1)
             (),
             {},
             "SELECT checked_at, version, waiters_estimate, buffered_signals_estimate, total_bytes, "
-            "dead_rows_estimate, oldest_due_at, oldest_dead_at, oldest_snapshot_xids, notify_queue_usage, problems "
-            "FROM flow_signal_v1.version() AS installed, flow_signal_v1.health",
+            "dead_rows_estimate, oldest_due_at, oldest_dead_at, oldest_snapshot_xids, notify_queue_usage, "
+            "receipts_estimate, tokens_estimate, lock_rows_estimate, toast_bytes, dead_bytes_estimate, "
+            "overdue_estimate, oldest_overdue_at, oldest_buffered_at, oldest_settled_at, oldest_snapshot_holder, "
+            "problems FROM flow_signal_v1.version() AS installed, flow_signal_v1.health",
             [],
         ),
         ("version", (), {}, "SELECT version FROM flow_signal_v1.version()", []),

@@ -72,6 +72,16 @@ HEALTH = Health(
     oldest_dead_at=None,
     oldest_snapshot_xids=None,
     notify_queue_usage=0.0,
+    receipts_estimate=0,
+    tokens_estimate=0,
+    lock_rows_estimate=1,
+    toast_bytes=0,
+    dead_bytes_estimate=0,
+    overdue_estimate=0,
+    oldest_overdue_at=None,
+    oldest_buffered_at=None,
+    oldest_settled_at=None,
+    oldest_snapshot_holder=None,
     problems=(),
 )
 NEW_WAITER = NewWaiter(UUID(int=1), "step", "approved")

@@ -192,7 +192,10 @@ FROM (
 ) AS t (type, attributes);
 SELECT set_eq(
     $$SELECT r.name FROM relations AS r WHERE r.relkind = 'c'$$,
-    ARRAY['waiter', 'delivery', 'buffered_signal', 'claimed_waiter', 'token', 'imported_waiter'],
+    ARRAY[
+        'waiter', 'delivery', 'buffered_signal', 'claimed_waiter', 'token', 'imported_waiter',
+        'health_report'
+    ],
     'there are no other types'
 );
 SELECT is(

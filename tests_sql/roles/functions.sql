@@ -1,6 +1,6 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(254);
+SELECT plan(263);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
 
@@ -65,6 +65,7 @@ FROM (
         p_expires_at => '{}', p_delivered_at => '{}', p_payloads_json => '{}'$$, '{}'
     ),
     ('import_floworchestrator', $$p_schema => 'pg_temp'$$, '{}'),
+    ('read_health', '', '{engine, reader}'),
     ('version', '', '{engine, sender, reader}')
 ) AS c (name, arguments, roles);
 
@@ -98,7 +99,7 @@ CROSS JOIN (
 SELECT is(
     replace(
         pg_temp.outcome(r.role, format('SELECT FROM flow_signal_v1.%s', v.name)),
-        'function version', 'view health'
+        'function read_health', 'view health'
     ),
     CASE
         WHEN r.role = 'flow_signal_test_stranger'
@@ -133,7 +134,7 @@ SELECT matches(
     pg_temp.outcome(
         'flow_signal_test_stranger', format('SELECT FROM flow_signal_v1.%s', v.name)
     ),
-    '^permission denied for (function version|view ' || v.name || ')$', format('PUBLIC reads %s', v.name)
+    '^permission denied for (function read_health|view ' || v.name || ')$', format('PUBLIC reads %s', v.name)
 )
 FROM (VALUES ('signal_stats'), ('health')) AS v (name);
 SELECT is_empty(

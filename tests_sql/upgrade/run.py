@@ -37,7 +37,8 @@ def upgrade_template(server: EmbeddedServer, former: str) -> None:
         connection.execute("SELECT flow_signal_v1.remove_run(md5(r::text)::uuid) FROM generate_series(1, 100) AS r")
         assert not connection.execute(CONTENTS).fetchall()
         # `health` reads the estimates of PostgreSQL, and the upgrade has counted the rows for an index.
-        connection.execute("VACUUM flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals")
+        tables = ("waiters", "buffered_signals", "receipts", "tokens", "locks")
+        connection.execute(f"VACUUM {', '.join(f'flow_signal.flow_signal_{table}' for table in tables)}".encode())
 
 
 if __name__ == "__main__":
