@@ -430,7 +430,7 @@ class FlowSignalStore(RunCalls):
         connection, outside a transaction. To wait for many waiters at once use a hub.
 
         The timeout holds whatever the network does. A call that is not answered ends the wait, and a wait that is
-        cancelled does not wait for an answer; both close the connection.
+        cancelled or interrupted does not wait for an answer; both close the connection.
 
         :param timeout: seconds until the caller gives up; the waiter goes on waiting. None: never. 0: one look.
         :param wake_channel: the channel that the waiter was registered with, for an answer within milliseconds of the
