@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from uuid import uuid4
 
 import psycopg
 import pytest
 
+from flow_signal import TooManyBufferedError
+from flow_signal.embedded import EmbeddedServer
 from sql.build import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -14,7 +18,9 @@ BLOCKS = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.M | re.S)
 PURGE = next(block for block in BLOCKS if block.startswith("DO $purge$"))
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if not re.search("pg_stat_statements|cron|my_app", block)])
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if not re.search("pg_stat_statements|cron|webhook", block)]
+)
 def test_sql(database: str, block: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA engine")
@@ -47,3 +53,61 @@ def test_the_measurements_exist() -> None:
     programs = set(re.findall(r"python (bench/\w+\.py)", PAGE))
     assert len(programs) == 3
     assert all((ROOT / program).exists() for program in programs)
+
+
+def blocks_below(heading: str) -> list[str]:
+    [section] = re.findall(rf"^## {heading}\n(.*?)^## ", PAGE, re.M | re.S)
+    return re.findall(r"^```sql\n(.*?)^```$", section, re.M | re.S)
+
+
+@pytest.fixture
+def webhook(server: EmbeddedServer) -> Iterator[str]:
+    with psycopg.connect(server.conninfo(), autocommit=True) as admin:
+        admin.execute("CREATE ROLE webhook LOGIN IN ROLE flow_signal_sender")
+        yield "webhook"
+        admin.execute("DROP ROLE webhook")
+
+
+EARLY = "SELECT status FROM flow_signal_v1.deliver_signal(gen_random_uuid(), %s, '1', %s, now() + interval '1 year')"
+
+
+@pytest.mark.usefixtures("webhook")
+def test_a_flood_is_found_stopped_and_cleared(database: str) -> None:
+    find, stop, withdraw, purge = (block.encode() for block in blocks_below("A flood of buffered signals"))
+    sender = psycopg.connect(database, user="webhook", autocommit=True)
+    owner = psycopg.connect(database, options="-c role=flow_signal_owner", autocommit=True)
+    with sender, owner:
+        run = uuid4()
+        for number in range(30):
+            sender.execute(EARLY.replace("gen_random_uuid()", f"'{run}'").encode(), ("approval", f"id {number}"))
+        for number in range(5):
+            sender.execute(EARLY.encode(), ("approval", f"id {number}"))
+        sender.execute(EARLY.encode(), ("good", "id"))
+
+        cursor = owner.execute(find)
+        largest = cursor.fetchone()
+        assert largest is not None
+        assert largest[:3] == (run, "approval", 30)
+        assert cursor.nextset()
+        busiest = cursor.fetchone()
+        assert busiest is not None
+        assert busiest[0] == "approval"
+        assert cursor.nextset()
+        assert ("webhook", sender.info.backend_pid) in [row[:2] for row in cursor]
+
+        # As on the page: the sessions that are open notice both.
+        revoke, quota = (statement + b";" for statement in stop.split(b";")[:2])
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute(quota)
+            with pytest.raises(TooManyBufferedError):
+                sender.execute(EARLY.replace("gen_random_uuid()", f"'{run}'").encode(), ("approval", "one more"))
+            admin.execute(revoke)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            sender.execute(EARLY.encode(), ("approval", "one more"))
+
+        left = b"SELECT signal_name, delivery_id FROM flow_signal.flow_signal_buffered_signals"
+        owner.execute(withdraw)
+        assert owner.execute(left).fetchall() == [("good", "id")]
+        with psycopg.connect(database, options="-c role=flow_signal_admin", autocommit=True) as admin:
+            admin.execute(purge)
+        assert owner.execute(left).fetchall() == []
