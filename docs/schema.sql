@@ -179,6 +179,15 @@ ALTER FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_n
 
 COMMENT ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) IS 'A waiter of another store as a row of ours: delivered after it was registered and before its deadline, if it has one; a payload that is not JSON becomes a JSON string; a waiter that was not delivered has no payload. Refuses what cannot be a waiter of ours.';
 
+CREATE FUNCTION flow_signal.fits_client(p_text text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal/fits_client.sql $$;
+
+ALTER FUNCTION flow_signal.fits_client(p_text text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.fits_client(p_text text) IS 'Whether the client''s encoding can carry a text: if not, sending it would end the call.';
+
 CREATE FUNCTION flow_signal.hash_payload(p_payload_json text) RETURNS bytea
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ sql/functions/flow_signal/hash_payload.sql $$;
@@ -436,7 +445,7 @@ CREATE FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer DEFAU
 
 ALTER FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) IS 'Hands out the waiters of a queue that are delivered or past their deadline, oldest due first, each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that is not removed is handed out again after the lease, with the next attempt and another claim_id.';
+COMMENT ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) IS 'Hands out the waiters of a queue that are delivered or past their deadline, oldest due first, each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that is not removed is handed out again after the lease, with the next attempt and another claim_id. A waiter that the client''s encoding cannot carry is left for another client.';
 
 CREATE FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text DEFAULT NULL::text, p_delivery_id text DEFAULT NULL::text, p_buffer_until timestamptz DEFAULT NULL::timestamptz) RETURNS SETOF flow_signal_v1.delivery
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -924,6 +933,8 @@ REVOKE ALL ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal
 REVOKE ALL ON FUNCTION flow_signal.excerpt(p_value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION flow_signal.fits_client(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.hash_payload(p_payload_json text) FROM PUBLIC;
 
