@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import secrets
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -11,6 +13,7 @@ import pytest
 
 from flow_signal import TooManyBufferedError
 from flow_signal.embedded import EmbeddedServer
+from flow_signal.migrate import migrate
 from sql.build import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -131,3 +134,45 @@ def test_the_log_names_the_login_and_no_payload(server: EmbeddedServer, database
     assert re.search(r"^\S+ \S+ \S+ webhook \[local\] LOG:  execute .*deliver_signal\(\$1, 'approval', \$2", line), line
     assert str(run) not in log
     assert "card number" not in log
+
+
+def test_a_wake_channel_and_two_phase_commit_exclude_each_other() -> None:
+    with EmbeddedServer(settings={"max_prepared_transactions": "2"}) as server:
+        migrate(server.conninfo())
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            for step, channel in (("wakes", "'c'"), ("silent", "NULL")):
+                connection.execute(
+                    "SELECT flow_signal_v1.register_waiter("
+                    f"md5('run')::uuid, '{step}', '{step}', p_wake_channel => {channel})".encode()
+                )
+            deliver = "SELECT d.status FROM flow_signal_v1.deliver_signal(md5('run')::uuid, %s) AS d"
+            connection.execute("BEGIN")
+            assert connection.execute(deliver, ["wakes"]).fetchone() == ("delivered",)
+            with pytest.raises(psycopg.errors.FeatureNotSupported):
+                connection.execute("PREPARE TRANSACTION 'wakes'")
+            assert connection.info.transaction_status.name == "IDLE"
+            connection.execute("BEGIN")
+            assert connection.execute(deliver, ["silent"]).fetchone() == ("delivered",)
+            connection.execute("PREPARE TRANSACTION 'silent'")
+            connection.execute("SET lock_timeout = '50ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                connection.execute(deliver, ["silent"])
+            connection.execute("COMMIT PREPARED 'silent'")
+            assert connection.execute(deliver, ["silent"]).fetchone() == ("already_delivered",)
+            assert connection.execute(deliver, ["wakes"]).fetchone() == ("delivered",)
+
+
+def test_a_payload_that_is_removed_leaves_its_pieces(database: str) -> None:
+    """As the query about TOAST shows, where the waiters' table has one dead row."""
+    [query] = [block.split(";")[0] for block in BLOCKS if "reltoastrelid" in block]
+    payload = json.dumps(secrets.token_hex(500_000))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT flow_signal_v1.register_waiter(md5('run')::uuid, 's', 'go')")
+        connection.execute("SELECT flow_signal_v1.deliver_signal(md5('run')::uuid, 'go', %s)", [payload])
+        connection.execute("SELECT flow_signal_v1.remove_waiter(md5('run')::uuid, 's')")
+    with psycopg.connect(database, autocommit=True) as connection:
+        dead = 0
+        while dead == 0:  # the statistics arrive a moment after their session has ended
+            table, _, live, dead, _ = connection.execute(query.encode()).fetchall()[0]
+        assert (table, live) == ("flow_signal_waiters", 0)
+        assert dead > 100
