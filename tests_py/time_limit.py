@@ -9,8 +9,9 @@ from collections.abc import Generator
 import pytest
 
 from tests_py.concurrency import soak
+from tests_py.proof.soak import LONG
 
-SECONDS = 600 + 2 * soak.SECONDS  # some tests last as long as soak.py is told
+SECONDS = 5400 if LONG else 600 + 2 * soak.SECONDS  # some tests last as long as soak.py is told
 CLEAN_UP_SECONDS = 30
 
 

@@ -43,6 +43,7 @@ COLUMNS = {
     "deliver_signals": DELIVERY,
     "deliver_to_step": DELIVERY,
     "broadcast_signal": DELIVERY,
+    "redeem_token": DELIVERY,
     "list_buffered_signals": BUFFERED,
     "withdraw_signal": BUFFERED,
 }

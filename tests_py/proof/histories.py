@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 
@@ -64,6 +64,7 @@ class Worker:
         self.connections = 0
         self.operations: list[Operation] = []
         self.claims: list[tuple[str, str, str]] = []
+        self.tokens: list[str] = []
         self.payloads = 0
         self.client = self.connect()
 
@@ -127,6 +128,8 @@ class Worker:
         answer = self.client(function, **arguments)
         if function == "claim_waiters" and isinstance(answer, tuple):
             self.claims += [(row[0], row[1], row[8]) for row in answer]
+        if function == "issue_token" and isinstance(answer, tuple):
+            self.tokens += [token for [token] in answer if token]
         return answer
 
     def run(self) -> str:
@@ -144,6 +147,10 @@ class Worker:
             self.claim: 2,
             self.extend: 1,
             self.await_waiter: 1,
+            self.issue: 2,
+            self.redeem: 3,
+            self.describe: 1,
+            self.revoke: 1,
         }
         if self.plan.sweeping:
             weighted |= {self.remove_run: 1, self.purge: 1, self.withdraw: 1, self.broadcast: 1}
@@ -220,6 +227,22 @@ class Worker:
         step = self.dice.choice(STEPS)
         arguments = {"run_id": run, "step_key": step, "payload_json": self.payload_of(id), "delivery_id": id}
         return "deliver_to_step", arguments
+
+    def issue(self, run: str) -> Call:
+        return "issue_token", {"run_id": run, "step_key": self.dice.choice(STEPS), "expires_at": self.until()}
+
+    def token(self, run: str) -> str:
+        """One of the last that this worker was given, or a guess."""
+        return self.dice.choice(self.tokens[-4:] or [f"fst_{UUID(run).hex}_{'0' * 64}"])
+
+    def redeem(self, run: str) -> Call:
+        return "redeem_token", {"token": self.token(run), "payload_json": self.payload()}
+
+    def describe(self, run: str) -> Call:
+        return "describe_token", {"token": self.token(run)}
+
+    def revoke(self, run: str) -> Call:
+        return "revoke_tokens", {"run_id": run, "step_key": self.dice.choice(STEPS)}
 
     def get(self, run: str) -> Call:
         return "get_waiter", {"run_id": run, "step_key": self.dice.choice(STEPS)}

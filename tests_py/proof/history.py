@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tests_py.proof.model import run_of_token
+
 UNKNOWN = object()
 """The answer of an operation whose connection was lost."""
 
@@ -56,6 +58,8 @@ BATCHES["deliver_signals"] = ("run_ids", "signal_names", "payloads_json", "deliv
 
 def runs_of(operation: Operation) -> set[str]:
     arguments = operation.arguments
+    if "token" in arguments:
+        return {run_of_token(arguments["token"])}
     return {arguments["run_id"]} if "run_id" in arguments else set(arguments.get("run_ids", ()))
 
 
@@ -81,7 +85,7 @@ def part_of(operation: Operation, run: str, run_of_queue: Mapping[str, str]) -> 
     if operation.function == "claim_waiters":
         return operation if run_of_queue[arguments["queue"]] == run else failed
     if "run_ids" not in arguments:
-        return operation if arguments["run_id"] == run else failed
+        return operation if run in runs_of(operation) else failed
     kept = [n for n, run_id in enumerate(arguments["run_ids"]) if run_id == run]
     if failed and 0 < len(kept) < len(arguments["run_ids"]):
         return failed._replace(arguments=arguments)

@@ -15,7 +15,8 @@ from tests_py.proof.history import CONTROLS, NEVER, UNKNOWN, Operation, parts
 from tests_py.proof.model import Model, Moment, Refused
 from tests_py.proof.transactions import Hints, Place, State, following, turning_points
 
-DELIVERIES = {"deliver_signal", "deliver_signals", "deliver_to_step", "broadcast_signal"}
+SENT_TO_ONE = {"deliver_signal", "deliver_signals", "deliver_to_step", "redeem_token"}
+DELIVERIES = {*SENT_TO_ONE, "broadcast_signal"}
 WAITERS = {"register_waiter", "register_waiters", "get_waiter", "await_waiter", "remove_waiter", "claim_waiters"}
 WAITERS |= {"list_waiters"}
 BUFFERED = {"list_buffered_signals", "withdraw_signal"}
@@ -23,9 +24,11 @@ BUFFERED = {"list_buffered_signals", "withdraw_signal"}
 PATIENCE = 200_000
 """What the judge has not explained by then it never will: histories of a few hundred operations take a few thousand."""
 
-READERS = {"get_waiter", "await_waiter", "list_waiters", "list_buffered_signals", "begin"}
+READERS = {"get_waiter", "await_waiter", "describe_token", "list_waiters", "list_buffered_signals", "begin"}
 FINDERS = {"remove_waiter", "claim_waiters", "extend_claim", "withdraw_signal", "broadcast_signal"}
+FINDERS |= {"issue_token", "revoke_tokens"}
 """They change nothing if they find nothing."""
+NOTHING = ((), ((False,),), ((0,),), ((None,),))
 
 
 class Judge:
@@ -63,7 +66,7 @@ class Judge:
 
     def may_settle(self, delivery: Operation) -> bool:
         """Whether a waiter becomes overdue meanwhile, which the delivery settles if it takes place after that."""
-        if delivery.function not in ("deliver_signal", "deliver_signals", "deliver_to_step"):
+        if delivery.function not in SENT_TO_ONE:
             return False
         return any(
             at is not None
@@ -157,9 +160,9 @@ def reads(operation: Operation) -> bool:
     answer = operation.answer
     if isinstance(answer, str) or operation.function in READERS:
         return True
-    if operation.function in ("deliver_signal", "deliver_signals", "deliver_to_step") and answer is not UNKNOWN:
+    if operation.function in SENT_TO_ONE and answer is not UNKNOWN:
         return all(row[0] not in ("delivered", "buffered") or row[4] for row in answer)
-    return operation.function in FINDERS and answer in ((), ((False,),))
+    return operation.function in FINDERS and answer in NOTHING
 
 
 def hints(history: Sequence[Operation]) -> Hints:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 Key = tuple[Any, ...]
 """("waiter", run, step) | ("receipt", run, signal, delivery id) | ("buffered", run, signal, position)
 
-And ("notice", run, step, delivered_at), whose row is the channel: a NOTIFY that is sent by COMMIT.
+And ("token", run, token); and ("notice", run, step, delivered_at), whose row is the channel: a NOTIFY that is sent by
+COMMIT.
 """
 
 DAY = 86_400_000_000
@@ -47,6 +49,8 @@ class Moment(NamedTuple):
     claim_id: str | None = None
     position: int | None = None
     """Of a newly buffered signal, behind those that are there."""
+    token: str | None = None
+    """The text of a new one."""
     locked: frozenset[Key] = frozenset()
     """What claim_waiters and purge skip."""
 
@@ -67,6 +71,13 @@ class Waiter(NamedTuple):
     due_at: int | None
     claim_id: str | None
     attempt: int
+    moves: int = 0
+    """To another signal."""
+
+    @property
+    def registration(self) -> tuple[int, int]:
+        """What a token is for: the step may be removed and registered anew, or moved to another signal."""
+        return self.created_at, self.moves
 
     def state(self, now: int) -> str:
         return "expired" if self.status == "waiting" and self.is_overdue(now) else self.status
@@ -94,6 +105,17 @@ class Receipt(NamedTuple):
     step_key: str
     delivered_at: int
     payload_json: str | None
+
+
+class Token(NamedTuple):
+    """A token, and what became of it; when it was redeemed, it outlives the waiter."""
+
+    step_key: str
+    signal_name: str
+    registration: tuple[int, int]
+    expires_at: int | None
+    delivered_at: int | None = None
+    payload_json: str | None = None
 
 
 class Buffered(NamedTuple):
@@ -125,7 +147,10 @@ class Model:
         self.changes: dict[Key, Any] = {}
         """What the calls wrote, None for a row that they deleted."""
         self.relies_on: set[Key] = set()
-        """("row", *key) | ("id", run, signal, id) | ("registrations", run, signal) | ("bufferings", run, signal)"""
+        """("row", *key) | ("id", run, signal, id) | ("registrations", run, signal) | ("bufferings", run, signal)
+
+        And ("registration", run, step) | ("tokens", run, step) | ("token", run, token).
+        """
 
     def call(self, function: str, moments: Sequence[Moment], arguments: Mapping[str, Any]) -> Answer:
         """Make one call; a batch has a moment for each of its inputs."""
@@ -159,8 +184,12 @@ class Model:
         now = moment.now
         waiter = self.waiter(run_id, step_key)
         overdue = expires_at is not None and expires_at <= now
+        passes, moves = False, 0
         if waiter is None:
             created_at = now if moment.created_at is None else moment.created_at
+            # Amid the call: nobody has acted on that yet, unless a signal is buffered for such a step.
+            passes = overdue and expires_at is not None and created_at < expires_at
+            passes = passes and not self.buffered(run_id, signal_name)
         elif waiter.status == "delivered":
             if waiter.signal_name != signal_name:
                 raise Refused("WS001")
@@ -171,12 +200,15 @@ class Model:
                 self.put(waiter._replace(wake_channel=wake_channel))
             return (waiter.answer(now),)
         else:
-            created_at = waiter.created_at
+            created_at, moves = waiter.created_at, waiter.moves
+            if waiter.signal_name != signal_name:
+                moves += 1
+                self.relies_on.add(("tokens", run_id, step_key))
         waiter = Waiter(
             run_id,
             step_key,
             signal_name,
-            status="expired" if overdue else "waiting",
+            status="expired" if overdue and not passes else "waiting",
             created_at=created_at,
             expires_at=expires_at,
             delivered_at=None,
@@ -186,6 +218,7 @@ class Model:
             due_at=expires_at if queue is not None else None,
             claim_id=None,
             attempt=0,
+            moves=moves,
         )
         self.put(waiter)
         if not overdue:
@@ -326,6 +359,67 @@ class Model:
                 answers.append(delivery("delivered", waiter.run_id, waiter.step_key, moment.now))
         return tuple(answers)
 
+    # -- a person answers
+
+    def issue_token(self, moment: Moment, run_id: str, step_key: str, expires_at: int | None = None) -> Answer:
+        expires_at = None if expires_at == INFINITY else expires_at
+        check_values(run_id, step_key)
+        check_names(step_key)
+        check_instants(expires_at)
+        waiter = self.waiter(run_id, step_key)
+        if waiter is None:
+            return ((None,),)
+        self.relies_on.add(("registration", run_id, step_key))
+        token = Token(step_key, waiter.signal_name, waiter.registration, expires_at)
+        self.write(("token", run_id, moment.token), token)
+        return ((moment.token,),)
+
+    def redeem_token(self, moment: Moment, token: str, payload_json: str | None = None) -> Answer:
+        check_values(token)
+        check_payload(payload_json)
+        now, run_id = moment.now, run_of_token(token)
+        row, waiter = self.token(token, now)
+        if row is None:
+            return (("not_found", None, None, None, False),)
+        if row.delivered_at is not None:
+            refuse_if(row.payload_json != payload_json, "WS002")
+            return (delivery("delivered", run_id, row.step_key, row.delivered_at, replayed=True),)
+        self.relies_on |= {("row", "waiter", run_id, row.step_key), ("token", run_id, token)}
+        assert waiter
+        if waiter.status == "delivered":
+            return (delivery("already_delivered", run_id, row.step_key, waiter.delivered_at),)
+        if waiter.status == "expired" or waiter.is_overdue(now):
+            if waiter.status == "waiting":
+                self.put(waiter._replace(status="expired"))
+            return (delivery("expired", run_id, row.step_key),)
+        self.hand_over(waiter, payload_json, None, now)
+        self.write(("token", run_id, token), row._replace(delivered_at=now, payload_json=payload_json))
+        return (delivery("delivered", run_id, row.step_key, now),)
+
+    def describe_token(self, moment: Moment, token: str) -> Answer:
+        check_values(token)
+        row, waiter = self.token(token, moment.now)
+        if row is None:
+            return ()
+        if waiter is None:
+            return ((row.signal_name, "redeemed", None),)
+        ends = [instant for instant in (row.expires_at, waiter.expires_at) if instant is not None]
+        return ((row.signal_name, waiter.state(moment.now), min(ends, default=None)),)
+
+    def revoke_tokens(self, moment: Moment, run_id: str, step_key: str) -> Answer:
+        check_values(run_id, step_key)
+        check_names(step_key)
+        if self.waiter(run_id, step_key):
+            self.relies_on.add(("row", "waiter", run_id, step_key))
+        keys = [
+            key
+            for key, row in self.rows.items()
+            if key[:2] == ("token", run_id) and row.step_key == step_key and row.delivered_at is None
+        ]
+        for key in keys:
+            self.drop(key)
+        return ((len(keys),),)
+
     # -- the engine resumes
 
     def get_waiter(self, moment: Moment, run_id: str, step_key: str) -> Answer:
@@ -349,6 +443,7 @@ class Model:
         waiter = self.waiter(run_id, step_key)
         if waiter is None or claim_id not in (None, waiter.claim_id):
             return ()
+        self.relies_on.add(("tokens", run_id, step_key))
         self.drop(("waiter", run_id, step_key))
         return (waiter.answer(moment.now),)
 
@@ -392,6 +487,8 @@ class Model:
         check_values(run_id)
         keys = [key for key in self.rows if key[0] != "notice" and key[1] == run_id]
         for key in keys:
+            if key[0] == "waiter":
+                self.relies_on.add(("tokens", *key[1:]))
             self.drop(key)
         return ((sum(key[0] == "waiter" for key in keys),),)
 
@@ -406,7 +503,10 @@ class Model:
         return ()
 
     def purgeable(self, before: int) -> list[Key]:
-        """Waiters settled, signals dead and receipts written before then; a receipt stays while its waiter does."""
+        """Waiters settled, signals dead, receipts written and tokens redeemed before then, and tokens that are void.
+
+        A receipt and a redeemed token stay while their waiter does.
+        """
         found = []
         for key, row in self.rows.items():
             match key[0]:
@@ -420,16 +520,21 @@ class Model:
                     settled_at = None
             if settled_at is not None and settled_at < before:
                 found.append(key)
-        kept = {
-            (row.run_id, row.step_key, row.delivered_at)
-            for key, row in self.rows.items()
-            if key[0] == "waiter" and key not in found
-        }
-        return [
+        kept = [row for key, row in self.rows.items() if key[0] == "waiter" and key not in found]
+        delivered = {(row.run_id, row.step_key, row.delivered_at) for row in kept}
+        registered = {(row.run_id, row.step_key, row.registration) for row in kept}
+        found = [
             key
             for key in found
-            if key[0] != "receipt" or (key[1], self.rows[key].step_key, self.rows[key].delivered_at) not in kept
+            if key[0] != "receipt" or (key[1], self.rows[key].step_key, self.rows[key].delivered_at) not in delivered
         ]
+        for key, row in self.rows.items():
+            if key[0] == "token":
+                has_ended = row.delivered_at is None and row.expires_at is not None and row.expires_at < before
+                may_go = row.delivered_at is None or row.delivered_at < before
+                if has_ended or (may_go and (key[1], row.step_key, row.registration) not in registered):
+                    found.append(key)
+        return found
 
     def purge_buffered(self, moment: Moment, buffered_before: int, limit: int = 10_000) -> Answer:
         check_values(buffered_before, limit)
@@ -484,6 +589,18 @@ class Model:
             if key[0] == "waiter" and key[1] == run_id and row.signal_name == signal_name and row.status == status
         ]
         return sorted(found, key=lambda row: (row.created_at, row.step_key))
+
+    def token(self, token: str, now: int) -> tuple[Token | None, Waiter | None]:
+        """A token that is not void; its waiter, unless the token was redeemed."""
+        run_id = run_of_token(token)
+        row = self.rows.get(("token", run_id, token))
+        if row is None or row.delivered_at is not None:
+            return row, None
+        waiter = self.waiter(run_id, row.step_key)
+        is_over = row.expires_at is not None and row.expires_at <= now
+        if is_over or waiter is None or waiter.registration != row.registration:
+            return None, None
+        return row, waiter
 
     def all_waiters(self) -> list[Waiter]:
         """By run and step."""
@@ -547,6 +664,14 @@ def delivery(
 ) -> tuple[Any, ...]:
     """flow_signal_v1.delivery"""
     return (status, run_id, step_key, delivered_at, replayed)
+
+
+def run_of_token(token: str) -> str:
+    """Empty for a text that is not a token."""
+    try:
+        return str(UUID(token[4:36]))
+    except ValueError:
+        return ""
 
 
 # -- input that is refused

@@ -1,6 +1,6 @@
 """Mutants of the SQL: one small fault each, planted by machine, which some test has to find.
 
-python -m tests_py.proof.mutants [--list] [--sample N] [--jobs N] [PATTERN...]
+python -m tests_py.proof.mutants [--locks] [--list] [--sample N] [--jobs N] [PATTERN...]
 
 Each mutant is made in a copy of the project. The suites run from the cheapest to the dearest until one fails; a mutant
 that none of them finds has survived. A survivor is either killed by a new test, or named in equivalent_mutants.txt with
@@ -28,6 +28,22 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 COPIED = ["sql", "tests_sql", "tests_py", "tools", "python_wrapper", "pyproject.toml", "docs", "clients"]
 LIMIT_SECONDS = 900
 """For a suite; a mutant that makes it hang is found."""
+
+LOCK_FAULTS = {
+    "lock dropped",
+    "SKIP LOCKED added",
+    "SKIP LOCKED dropped",
+    "NOWAIT dropped",
+    "begin again dropped",
+    "clock read before the lock",
+}
+RACES = {
+    "purge": ["tests_py/housekeeping"],
+    "claim": ["tests_py/claims"],
+    "token": ["tests_py/concurrency/test_tokens.py"],
+    "": [f"tests_py/concurrency/test_{name}.py" for name in ("engine_idiom", "lock_order", "order", "batches")],
+}
+"""What finds a fault in the locks of a function soonest, by a part of its name."""
 
 QUOTED = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 
@@ -124,16 +140,11 @@ def suites(mutant: Mutant) -> list[list[str]]:
         for file in (ROOT / "tests_sql").glob("*/*.sql")
         if file.name != "index_plans.sql" and "upgrade" not in file.parts
     )
+    races = [*pytest, *next(tests for part, tests in RACES.items() if part in name)]
+    single = [[*pgtap, *others], [*pytest, "tests_py/proof/test_one_client.py"]]
     return [
         *([[*pgtap, *own]] if own else []),
-        [*pgtap, *others],
-        [
-            *pytest,
-            "tests_py/proof/test_one_client.py",
-            "tests_py/concurrency/test_engine_idiom.py",
-            "tests_py/concurrency/test_lock_order.py",
-            "tests_py/concurrency/test_order.py",
-        ],
+        *([races, *single] if mutant.operator in LOCK_FAULTS else [*single, races]),
         [*pytest, "tests_py/proof/test_interleavings.py", "tests_py/tokens", "tests_py/claims/test_races.py"],
         [*pgtap, "tests_sql/house/index_plans.sql"],
         [
@@ -231,12 +242,15 @@ def survivors(chosen: Sequence[Mutant], jobs: int) -> list[Mutant]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pattern", nargs="*", help="only mutants whose name contains one of these")
+    parser.add_argument("--locks", action="store_true", help="only faults in locks")
     parser.add_argument("--list", action="store_true", help="print their names")
     parser.add_argument("--sample", type=int, help="only so many, chosen by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     chosen = [m for m in mutants() if not options.pattern or any(part in m.name for part in options.pattern)]
+    if options.locks:
+        chosen = [mutant for mutant in chosen if mutant.operator in LOCK_FAULTS]
     if options.sample:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     if options.list:

@@ -386,6 +386,23 @@ STORIES: dict[str, Sequence[Line]] = {
         (6, 8, "c", deliver(B), verdict("delivered", "s", 7), FORGED, verdict("already_delivered", "s", 12)),
         (10, NEVER, "b", deliver(), UNKNOWN),
     ],
+    "a step that another transaction holds has come to life": [
+        (0, 9, "a", register("s", expires_at=4), expired("s", 1, 4)),
+        (10, 11, "a", BEGIN, NONE),
+        (12, 13, "a", remove("s"), expired("s", 1, 4)),
+        (14, 17, "c", of_step("await_waiter", "s", max_wait=0), waiting("s", 1, 4), FORGED, waiting("s", 1)),
+        (20, 25, "a", COMMIT, NONE),
+    ],
+    "a step that a refusal has found overdue comes to life": [
+        (0, 1, "a", register("s"), waiting("s", 1)),
+        (2, 3, "b", deliver(), verdict("delivered", "s", 3)),
+        (5, 20, "b", deliver(), verdict("already_delivered", "s", 3)),
+        (6, 8, "a", register("t", expires_at=10), waiting("t", 7, 10)),
+        (11, 12, "a", BEGIN, NONE),
+        (13, 14, "a", remove("t"), expired("t", 7, 10)),
+        (21, 25, "c", deliver(KEEP), BUFFERED, FORGED, verdict("delivered", "t", 22)),
+        (30, 35, "a", COMMIT, NONE),
+    ],
     # -- transactions
     "what is not committed is seen": [
         (0, 5, "a", register("s"), waiting("s", 1)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -62,6 +62,7 @@ class OneClient(RuleBasedStateMachine):
         self.heard: Counter[str] = Counter()
         self.in_transaction = False
         self.claims: list[str] = [str(uuid4())]
+        self.tokens = [f"fst_{UUID(self.runs[0]).hex}_{'0' * 64}", "a guess", ""]
         self.positions = [1]
 
     # -- calls
@@ -157,6 +158,26 @@ class OneClient(RuleBasedStateMachine):
     @rule(run=runs, step=steps, payload=payloads, id=ids)
     def deliver_to_step(self, run: int, step: str, payload: str | None, id: str | None) -> None:
         self.call("deliver_to_step", run_id=self.runs[run], step_key=step, payload_json=payload, delivery_id=id)
+
+    @rule(run=runs, step=steps, until=distances, signal=signals, is_new=st.booleans())
+    def issue(self, run: int, step: str, until: int | None, signal: str, is_new: bool) -> None:
+        """Make a token, mostly for a step that has just been registered, or moved."""
+        if is_new:
+            self.call("register_waiter", run_id=self.runs[run], step_key=step, signal_name=signal)
+        answer = self.call("issue_token", run_id=self.runs[run], step_key=step, expires_at=self.at(until))
+        self.tokens += [token for [token] in answer if token]
+
+    @rule(token=st.integers(1, 3), payload=payloads)
+    def redeem(self, token: int, payload: str | None) -> None:
+        self.call("redeem_token", token=self.tokens[-token], payload_json=payload)
+
+    @rule(token=st.integers(1, 3))
+    def describe(self, token: int) -> None:
+        self.call("describe_token", token=self.tokens[-token])
+
+    @rule(run=runs, step=steps)
+    def revoke(self, run: int, step: str) -> None:
+        self.call("revoke_tokens", run_id=self.runs[run], step_key=step)
 
     @rule(signal=signals, payload=payloads)
     def broadcast(self, signal: str, payload: str | None) -> None:
@@ -263,6 +284,8 @@ RIGHT: dict[str, dict[str, Any]] = {
     "get_waiter": {"step_key": "s"},
     "await_waiter": {"step_key": "s", "max_wait": 0},
     "remove_waiter": {"step_key": "s"},
+    "issue_token": {"step_key": "s"},
+    "revoke_tokens": {"step_key": "s"},
 }
 WRONG: list[tuple[str, dict[str, Any]]] = [
     *(("register_waiter", wrong) for wrong in ({"step_key": " \t"}, {"signal_name": ""}, {"signal_name": "n" * 257})),
@@ -272,6 +295,8 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     *(("deliver_signal", wrong) for wrong in ({"delivery_id": " "}, {"buffer_until": INFINITY}, {"signal_name": "\n"})),
     *(("deliver_to_step", wrong) for wrong in ({"payload_json": "{"}, {"delivery_id": ""}, {"step_key": "n" * 257})),
     *((function, {"step_key": ""}) for function in ("get_waiter", "await_waiter", "remove_waiter")),
+    *((function, {"step_key": ""}) for function in ("issue_token", "revoke_tokens")),
+    ("issue_token", {"expires_at": MINUS_INFINITY}),
     *(("await_waiter", {"max_wait": wait}) for wait in (-1, 300_000_001)),
 ]
 

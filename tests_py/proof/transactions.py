@@ -8,8 +8,9 @@ call takes place only in an instant in which none of them has changed what the a
 * a row that the call changes as well;
 * a live or overdue waiter that deliver_signal or broadcast_signal looks at, but a settled one may be in removal;
 * for a refusal or a buffering also a registration of the same signal, and for a registration a buffering;
-* the id under which it delivers or buffers; for deliver_to_step and an `expired` from await_waiter the waiter of the
-  step.
+* the id under which it delivers or buffers; for deliver_to_step, redeem_token, revoke_tokens and an `expired` from
+  await_waiter the waiter of the step;
+* for issue_token that the step is removed or moved, and for these an issue.
 
 That a call finds a waiter past its deadline and settles it is a mark of its own, ("settled", run, step): it comes in
 nobody's way. A call that has been answered in an interval without such an instant has not waited, as the contract says
@@ -202,6 +203,13 @@ def touches(other: Changes, rows: Rows, thing: Key) -> bool:
                 key[:2] == ("waiter", run) and row and row.signal_name == signal and is_registration(rows.get(key), row)
                 for key, row in other.items()
             )
+        case ("registration", *key):
+            old, new = rows.get(("waiter", *key)), other.get(("waiter", *key))
+            return old is not None and ("waiter", *key) in other and (not new or new.registration != old.registration)
+        case ("tokens", run, step):
+            return any(key[:2] == ("token", run) and row and row.step_key == step for key, row in other.items())
+        case ("token", *key):
+            return ("token", *key) in other
     raise ValueError(thing)
 
 
@@ -269,7 +277,14 @@ def possible_moments(
         yield from guesses(operation, instants, hints, view)
         return
     match operation.function:
-        case "register_waiter" | "register_waiters" | "deliver_signal" | "deliver_signals" | "deliver_to_step":
+        case (
+            "register_waiter"
+            | "register_waiters"
+            | "deliver_signal"
+            | "deliver_signals"
+            | "deliver_to_step"
+            | "redeem_token"
+        ):
             if refused:
                 yield from ([Moment(now)] * inputs for now in instants)
             else:
@@ -282,6 +297,8 @@ def possible_moments(
                 # A deadline may pass between two elements of a batch.
                 each = (dict.fromkeys(moments) for moments in zip(*together, strict=True))
                 yield from map(list, islice(product(*each), MANY))
+        case "issue_token":
+            yield [Moment(instants[0], token=rows[0][0] if rows else None)]
         case "broadcast_signal" if rows:
             yield [Moment(rows[0][3])]
         case "claim_waiters":
@@ -329,6 +346,8 @@ def turning_points(operation: Operation, view: Rows) -> list[int]:
     for key, row in view.items():
         if key[0] == "waiter":
             passing.update((row.expires_at, row.due_at))
+        elif key[0] == "token":
+            passing.add(row.expires_at)
         elif key[0] == "buffered":
             passing.add(row.buffered_until)
     within = sorted(i for i in passing if i is not None and operation.invoked < i <= operation.returned)
@@ -343,17 +362,20 @@ def guesses(operation: Operation, instants: Sequence[int], hints: Hints, view: R
         for step in steps
     ]
     for now in dict.fromkeys(nows):
-        yield [Moment(max(now, at), created_at=at, claim_id="unknown") for at in created]
+        new = f"unknown {operation.invoked}"  # a claim or a token
+        yield [Moment(max(now, at), created_at=at, claim_id=new, token=new) for at in created]
     places = hints.places(operation, view)
     if any(places):
         yield [Moment(place[1], position=place[0]) if place else Moment(operation.invoked) for place in places]
 
 
 def subsets(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
-    """All of a few keys; of many only those with all receipts or none."""
-    receipts = tuple(key for key in keys if key[0] == "receipt")
-    single = [key for key in keys if len(keys) <= FEW or key[0] != "receipt"][:FEW]
-    together = [()] if len(keys) <= FEW else [(), receipts]
+    """All of a few keys; of many only those with all receipts and tokens or none."""
+    many: tuple[Key, ...] = ()
+    if len(keys) > FEW:
+        many = tuple(key for key in keys if key[0] in ("receipt", "token"))
+    single = [key for key in keys if key not in many][:FEW]
+    together = dict.fromkeys([(), many])
     for number in range(len(single) + 1):
         for chosen in combinations(single, number):
             yield from (chosen + more for more in together)
