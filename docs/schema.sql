@@ -183,7 +183,7 @@ COMMENT ON COLUMN flow_signal.flow_signal_waiters.claim_id IS 'The claim that ha
 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.attempt IS 'How many times the waiter was claimed; NULL before the first claim.';
 
-COMMENT ON COLUMN flow_signal.flow_signal_waiters.delivered_by IS 'The login that sent the payload; NULL if it was delivered by 1.0, or imported.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.delivered_by IS 'The login that sent the payload; NULL or empty if it was sent to 1.0, or imported.';
 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.moved_at IS 'When the step was moved here from another signal; NULL if it was not. Tokens that were issued before then are void.';
 
@@ -310,7 +310,7 @@ CREATE FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_si
 
 ALTER FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_sender text, p_now timestamptz) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_sender text, p_now timestamptz) IS 'Gives a payload to a live waiter whose row the caller has locked, with the receipt of its delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt.';
+COMMENT ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_sender text, p_now timestamptz) IS 'Gives a payload to a live waiter whose row the caller has locked, with the receipt of its delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt. p_sender: NULL for the login of this session.';
 
 CREATE FUNCTION flow_signal.refuse_arrays(p_lengths integer[], p_dimensions integer) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -705,7 +705,7 @@ CREATE TABLE flow_signal.flow_signal_buffered_signals (
     dead boolean DEFAULT false NOT NULL,
     delivery_id text COLLATE pg_catalog."C",
     payload_json json,
-    buffered_by text COLLATE pg_catalog."C"
+    buffered_by text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C"
 );
 
 ALTER TABLE flow_signal.flow_signal_buffered_signals OWNER TO flow_signal_owner;
@@ -714,7 +714,7 @@ COMMENT ON TABLE flow_signal.flow_signal_buffered_signals IS 'Signals that came 
 
 COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.dead IS 'Found past buffered_until, so that no call looks at it again. Its id may be used anew.';
 
-COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.buffered_by IS 'The login that sent the signal; NULL if it was buffered by 1.0.';
+COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.buffered_by IS 'The login that sent the signal; empty if it was buffered by 1.0.';
 
 CREATE TABLE flow_signal.flow_signal_locks (
     run_id uuid NOT NULL,

@@ -62,7 +62,7 @@ ADD COLUMN attempt integer,
 ADD COLUMN delivered_by text COLLATE "C";
 
 ALTER TABLE flow_signal.flow_signal_buffered_signals
-ADD COLUMN buffered_by text COLLATE "C";
+ADD COLUMN buffered_by text COLLATE "C" NOT NULL DEFAULT '';
 
 UPDATE flow_signal.flow_signal_waiters AS w
 SET status = CASE WHEN w.delivered_at IS NULL THEN 'expired' ELSE 'delivered' END
@@ -103,11 +103,11 @@ COMMENT ON COLUMN flow_signal.flow_signal_waiters.claim_id IS
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.attempt IS
 'How many times the waiter was claimed; NULL before the first claim.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.delivered_by IS
-'The login that sent the payload; NULL if it was delivered by 1.0, or imported.';
+'The login that sent the payload; NULL or empty if it was sent to 1.0, or imported.';
 COMMENT ON COLUMN flow_signal.flow_signal_receipts.delivered_by IS
 'As in the waiter.';
 COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.buffered_by IS
-'The login that sent the signal; NULL if it was buffered by 1.0.';
+'The login that sent the signal; empty if it was buffered by 1.0.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.due_at IS
 'When claim_waiters may hand the waiter out; NULL without a queue.';
 COMMENT ON TABLE flow_signal.flow_signal_locks IS

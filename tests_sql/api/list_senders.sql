@@ -1,6 +1,6 @@
 -- list_senders tells an admin which login sent each signal of a run.
 BEGIN;
-SELECT plan(17);
+SELECT plan(19);
 \ir ../helpers.psql
 
 SELECT is(
@@ -76,6 +76,13 @@ SELECT is(
     pg_temp.senders('batch'),
     'go f x delivered flow_signal_test_two, go g delivered flow_signal_test_two, '
     'early y buffered flow_signal_test_two', 'also those of a batch'
+);
+UPDATE flow_signal.flow_signal_buffered_signals SET buffered_by = '';
+SELECT is(pg_temp.register('batch', 'z', NULL, 'early'), 'delivered 3', 'a step takes what 1.0 kept');
+SELECT is(
+    pg_temp.senders('batch'),
+    'go f x delivered flow_signal_test_two, go g delivered flow_signal_test_two, '
+    'early z y delivered ?', 'whose sender is not known'
 );
 SELECT is(
     concat_ws(' ', pg_temp.remove('run', 'a'), pg_temp.remove('run', 'b')), 'delivered delivered 1',

@@ -31,6 +31,7 @@ DECLARE
     v_payloads json[];
     v_delivery_ids text[];
     v_receipts integer;
+    v_sender CONSTANT text := session_user;
     v_now timestamptz;
 BEGIN
     v_verdicts := array_fill(
@@ -159,7 +160,7 @@ BEGIN
         delivered_by
     )
     SELECT
-        l.run_id, l.step_key, l.signal_name, 'delivered', v_now, v_now, l.payload, session_user
+        l.run_id, l.step_key, l.signal_name, 'delivered', v_now, v_now, l.payload, v_sender
     FROM unnest(v_run_ids, v_step_keys, v_signal_names, v_payloads)
         AS l (run_id, step_key, signal_name, payload)
     ON CONFLICT (run_id, step_key) DO UPDATE
@@ -200,7 +201,7 @@ BEGIN
         )
         SELECT
             l.run_id, l.delivery_id, l.signal_name, l.step_key, v_now,
-            flow_signal.hash_payload(l.payload::text), session_user
+            flow_signal.hash_payload(l.payload::text), v_sender
         FROM unnest(v_run_ids, v_delivery_ids, v_signal_names, v_step_keys, v_payloads)
             AS l (run_id, delivery_id, signal_name, step_key, payload)
         WHERE l.delivery_id IS NOT NULL

@@ -20,7 +20,8 @@ BEGIN
         )
         VALUES (
             p_run_id, p_delivery_id, p_signal_name, p_step_key, p_now,
-            flow_signal.hash_payload(p_payload::text), p_sender
+            flow_signal.hash_payload(p_payload::text),
+            coalesce(p_sender, session_user)
         )
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
@@ -31,7 +32,7 @@ BEGIN
     SET
         status = 'delivered',
         delivered_at = p_now,
-        delivered_by = p_sender,
+        delivered_by = coalesce(p_sender, session_user),
         payload_json = p_payload,
         due_at = CASE WHEN w.queue IS NOT NULL THEN p_now END
     WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
@@ -49,4 +50,5 @@ COMMENT ON FUNCTION flow_signal.record_delivery(
     uuid, text, text, json, text, text, timestamptz
 ) IS
 'Gives a payload to a live waiter whose row the caller has locked, with the receipt of its '
-'delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt.';
+'delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt. '
+'p_sender: NULL for the login of this session.';

@@ -21,6 +21,7 @@ DECLARE
     v_reached_step_keys text[];
     -- Whether this call is about to take rows without waiting.
     v_takes boolean;
+    v_sender CONSTANT text := session_user;
     v_clock timestamptz;
     v_now timestamptz;
 BEGIN
@@ -59,7 +60,7 @@ BEGIN
                     )
                     SELECT
                         l.run_id, l.step_key, p_signal_name, 'delivered', v_now, v_now, v_payload,
-                        session_user
+                        v_sender
                     FROM unnest(v_run_ids, v_step_keys) AS l (run_id, step_key)
                     ON CONFLICT (run_id, step_key) DO UPDATE
                     SET

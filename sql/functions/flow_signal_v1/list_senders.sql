@@ -17,7 +17,7 @@ BEGIN
     RETURN QUERY
     SELECT
         p_run_id, d.signal_name::text, d.step_key::text, max(d.delivery_id)::text, 'delivered',
-        d.delivered_at, d.delivered_by::text
+        d.delivered_at, nullif(d.delivered_by, '')::text
     FROM (
         SELECT r.signal_name, r.step_key, r.delivery_id, r.delivered_at, r.delivered_by
         FROM flow_signal.flow_signal_receipts AS r
@@ -31,7 +31,7 @@ BEGIN
     UNION ALL
     SELECT
         b.run_id, b.signal_name::text, NULL, b.delivery_id::text, 'buffered', b.buffered_at,
-        b.buffered_by::text
+        nullif(b.buffered_by, '')::text
     FROM flow_signal.flow_signal_buffered_signals AS b
     WHERE b.run_id = p_run_id
     ORDER BY 6, 2, 3;
