@@ -1,20 +1,22 @@
 """The judge accepts each of these histories, and objects as soon as one answer in it is replaced by a lie.
 
 A line is: from, to, client, call, answer; then, if there is one, the lie, and the instant at which it was told if that
-is not the same. All is about run r and, unless it says so, signal go; instants are small numbers.
+is not the same. All is about one run and, unless it says so, signal go; instants are small numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests_py.proof.history import NEVER, UNKNOWN, Operation
 from tests_py.proof.judge import Judge
 
-RUN = "r"
+RUN = "0d9c6f3e-7d0a-4b3c-9a57-0f6f5a1f7a10"
+TOKEN = f"fst_{UUID(RUN).hex}_"
 KEEP, ID, B = {"buffer_until": 900}, {"delivery_id": "x"}, {"payload_json": '"B"'}
 QUEUE = {"queue": "q"}
 FORGED = object()
@@ -58,6 +60,10 @@ def remove(step: str, **more: Any) -> tuple[str, dict[str, Any]]:
     return of_step("remove_waiter", step, **more)
 
 
+def redeem() -> tuple[str, dict[str, Any]]:
+    return "redeem_token", {"token": TOKEN, "payload_json": '"A"'}
+
+
 def claim(limit: int = 100) -> tuple[str, dict[str, Any]]:
     return "claim_waiters", {"queue": "q", "limit": limit, "lease": 10}
 
@@ -92,6 +98,7 @@ BEGIN, COMMIT, ROLLBACK, SAVEPOINT, ROLLBACK_TO, RELEASE = [
 NONE: Any = ()
 NOT_FOUND = verdict("not_found")
 BUFFERED = verdict("buffered")
+VOID: Any = (("not_found", None, None, None, False),)
 
 STORIES: dict[str, Sequence[Line]] = {
     # -- one client after another
@@ -305,6 +312,39 @@ STORIES: dict[str, Sequence[Line]] = {
         (12, 13, "a", claim(), claimed(expired("s", 1, 8), "c1", 1)),
         (14, 15, "a", of_step("extend_claim", "s", claim_id="c1", lease=0), ((True,),)),
         (16, 17, "a", of_step("extend_claim", "s", claim_id="c1", lease=9), ((False,),), FORGED, ((True,),)),
+    ],
+    # -- tokens
+    "no token is made though the step is there": [
+        (0, 5, "a", register("s"), waiting("s", 1)),
+        (10, 15, "a", of_step("issue_token", "s"), ((TOKEN,),), FORGED, ((None,),)),
+    ],
+    "a token answers two registrations": [
+        (0, 5, "a", register("s"), waiting("s", 1)),
+        (6, 9, "a", of_step("issue_token", "s"), ((TOKEN,),)),
+        (10, 15, "a", register("s", "other"), waiting("s", 1, signal="other")),
+        (20, 25, "b", redeem(), VOID, FORGED, verdict("delivered", "s", 21)),
+    ],
+    "a token is redeemed twice": [
+        (0, 5, "a", register("s"), waiting("s", 1)),
+        (6, 9, "a", of_step("issue_token", "s"), ((TOKEN,),)),
+        (10, 15, "b", redeem(), verdict("delivered", "s", 11)),
+        (16, 17, "a", remove("s"), delivered("s", 1, 11)),
+        (18, 19, "a", register("s"), waiting("s", 18)),
+        (20, 25, "b", redeem(), verdict("delivered", "s", 11, True), FORGED, verdict("delivered", "s", 21)),
+    ],
+    "a revoked token is redeemed": [
+        (0, 5, "a", register("s"), waiting("s", 1)),
+        (6, 9, "a", of_step("issue_token", "s"), ((TOKEN,),)),
+        (10, 15, "a", of_step("revoke_tokens", "s"), ((1,),)),
+        (20, 25, "b", redeem(), VOID, FORGED, verdict("delivered", "s", 21)),
+    ],
+    "a redemption does not wait for a removal": [
+        (0, 5, "a", register("s"), waiting("s", 1)),
+        (6, 9, "a", of_step("issue_token", "s"), ((TOKEN,),)),
+        (10, 11, "a", BEGIN, NONE),
+        (12, 13, "a", remove("s"), waiting("s", 1)),
+        (20, 35, "b", redeem(), VOID, FORGED, verdict("delivered", "s", 21)),
+        (30, 40, "a", COMMIT, NONE),
     ],
     # -- for one step, for all
     "a step gets what was sent to another": [
@@ -608,7 +648,7 @@ def test_a_batch_in_which_many_deadlines_pass() -> None:
     deadlines = (10, 11, 12, 1, 2)
     steps = ("u", "s", "u", "t", "v")
     created_at = (20, 21, 20, 23, 24)
-    arguments = {"run_ids": ("r",) * 5, "step_keys": steps, "signal_names": ("go",) * 5, "expires_at": deadlines}
+    arguments = {"run_ids": (RUN,) * 5, "step_keys": steps, "signal_names": ("go",) * 5, "expires_at": deadlines}
     rows = zip(steps, created_at, deadlines, strict=True)
-    answer = tuple(("r", step, "go", "expired", created, deadline, None, None) for step, created, deadline in rows)
+    answer = tuple((RUN, step, "go", "expired", created, deadline, None, None) for step, created, deadline in rows)
     assert Judge([Operation("a", "register_waiters", arguments, answer, 5, 30)]).objection() is None

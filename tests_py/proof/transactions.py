@@ -298,7 +298,7 @@ def possible_moments(
                 each = (dict.fromkeys(moments) for moments in zip(*together, strict=True))
                 yield from map(list, islice(product(*each), MANY))
         case "issue_token":
-            yield [Moment(instants[0], token=rows[0][0] if rows else None)]
+            yield [Moment(instants[0], token=(rows[0][0] if rows else None) or "one that nobody was given")]
         case "broadcast_signal" if rows:
             yield [Moment(rows[0][3])]
         case "claim_waiters":
