@@ -1,4 +1,4 @@
-"""Generate the sync store from the async store.
+"""Generate the sync stores from the async stores.
 
 python python_wrapper/generate_sync.py [--check]
 """
@@ -13,46 +13,54 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent / "flow_signal"
-SOURCE = PACKAGE / "_async_store.py"
-TARGET = PACKAGE / "_sync_store.py"
+FILES = {"_async_store.py": "_sync_store.py", "_async_sharded_store.py": "_sync_sharded_store.py"}
 
-HEADER = f"# Generated from {SOURCE.name}, so change that and run `make format`.\n\n"
+HEADER = "# Generated from {}, so change that and run `make format`.\n\n"
 RULES = {
     r"\basync (?=def|for|with)": "",
     r"\bawait ": "",
-    r"\ban (?=Async[A-Z])": "a ",
+    r"\ban (?=`?Async[A-Z])": "a ",
     r"Async(?=[A-Z])": "",
+    r"\b_async_": "_sync_",
     r"_async\b": "",
 }
 
 
-def generate() -> str:
-    """Return the text of TARGET, laid out by ruff."""
-    text = SOURCE.read_text(encoding="utf-8")
+def generate(source: Path, target: Path) -> str:
+    """Return the text of the target, laid out by ruff."""
+    text = source.read_text(encoding="utf-8")
     for pattern, replacement in RULES.items():
         text = re.sub(pattern, replacement, text)
-    ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
-    return subprocess.check_output(ruff, input=HEADER + text, encoding="utf-8")
+    text = HEADER.format(source.name) + text
+    for order in (("check", "--quiet", "--select", "I", "--fix"), ("format",)):
+        ruff = [sys.executable, "-m", "ruff", *order, "--stdin-filename", str(target), "-"]
+        text = subprocess.check_output(ruff, input=text, encoding="utf-8")
+    return text
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Generate the sync store from the async store.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff if the file is stale")
+    parser = argparse.ArgumentParser(description="Generate the sync stores from the async stores.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff if a file is stale")
     check: bool = parser.parse_args().check
-    generated = generate()
-    if not check:
-        TARGET.write_text(generated, encoding="utf-8")
-        return
-    committed = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-    diff = difflib.unified_diff(
-        committed.splitlines(keepends=True),
-        generated.splitlines(keepends=True),
-        fromfile=f"{TARGET.name} as it is",
-        tofile=f"{TARGET.name} as generated",
-    )
-    sys.stdout.writelines(diff)
-    if committed != generated:
-        sys.exit(f"{TARGET.name} is stale: run `make format`")
+    stale = []
+    for source, name in FILES.items():
+        target = PACKAGE / name
+        generated = generate(PACKAGE / source, target)
+        if not check:
+            target.write_text(generated, encoding="utf-8")
+            continue
+        committed = target.read_text(encoding="utf-8") if target.exists() else ""
+        diff = difflib.unified_diff(
+            committed.splitlines(keepends=True),
+            generated.splitlines(keepends=True),
+            fromfile=f"{name} as it is",
+            tofile=f"{name} as generated",
+        )
+        sys.stdout.writelines(diff)
+        if committed != generated:
+            stale.append(name)
+    if stale:
+        sys.exit(f"{' and '.join(stale)} stale: run `make format`")
 
 
 if __name__ == "__main__":

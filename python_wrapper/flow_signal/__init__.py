@@ -3,17 +3,22 @@
 Every method of `FlowSignalStore` and `AsyncFlowSignalStore` is one call of one SQL function of schema flow_signal_v1,
 or one look at a view there; what is true of the function is true of the method; `wait` alone makes several.
 `AsyncWaitHub` waits for thousands of waiters over one connection. `flow_signal.migrate` installs those functions.
+`ShardedFlowSignalStore`, `AsyncShardedFlowSignalStore` and `AsyncShardedWaitHub` are the same over several databases.
 """
 
 from typing import Any
 
+from ._async_sharded_store import AsyncShardedFlowSignalStore
 from ._async_store import AsyncFlowSignalStore
 from ._hub import AsyncWaitHub
+from ._sharded_hub import AsyncShardedWaitHub
+from ._sync_sharded_store import ShardedFlowSignalStore
 from ._sync_store import FlowSignalStore
 from .errors import (
     DeliveryIdReusedError,
     HubClosedError,
     PayloadTooLargeError,
+    ShardsFailedError,
     SignalMismatchError,
     TooManyBufferedError,
     UnreadablePayloadError,
@@ -39,6 +44,8 @@ from .results import (
 
 __all__ = [
     "AsyncFlowSignalStore",
+    "AsyncShardedFlowSignalStore",
+    "AsyncShardedWaitHub",
     "AsyncWaitHub",
     "BufferedSignal",
     "BufferedSignalState",
@@ -55,6 +62,8 @@ __all__ = [
     "NewSignal",
     "NewWaiter",
     "PayloadTooLargeError",
+    "ShardedFlowSignalStore",
+    "ShardsFailedError",
     "SignalDeliveryResult",
     "SignalDeliveryStatus",
     "SignalMismatchError",

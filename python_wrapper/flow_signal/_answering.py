@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, wait
 from contextlib import suppress
-from threading import Timer
+from contextvars import copy_context
+from threading import Thread
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection, Connection, OperationalError
@@ -49,31 +51,33 @@ async def answer_async(
 
 
 def answer(ask: Callable[[Connection[Any], Q], T], connection: Connection[Any], question: Q, *, within: float) -> T:
-    """Return what `ask` returns; if that takes longer, close the connection.
+    """Return what `ask` returns; if that takes longer, or is interrupted meanwhile, close the connection.
+
+    psycopg would answer Ctrl-C as it does a cancellation. `ask` runs in a thread of its own, which hears of neither.
 
     :raises psycopg.OperationalError: there was no answer in time; the connection is closed.
     """
-    late = False
+    future: Future[T] = Future()
+    context = copy_context()  # of what traces the call
 
-    def end() -> None:
-        nonlocal late
-        late = True
-        cut(connection)
+    def run() -> None:
+        try:
+            future.set_result(context.run(ask, connection, question))
+        except BaseException as error:
+            future.set_exception(error)
 
-    timer = Timer(within, end)
-    timer.daemon = True
-    timer.start()
+    Thread(target=run, daemon=True).start()
     try:
-        return ask(connection, question)
-    except OperationalError as error:
-        if late:
-            raise no_answer(within) from error
-        raise
+        wait([future], timeout=within)
     finally:
-        timer.cancel()
-        timer.join()  # it may be about to cut
-        if late:
+        in_time = future.done()
+        if not in_time:
+            cut(connection)
+            wait([future])
             connection.close()
+    if in_time:
+        return future.result()
+    raise no_answer(within)
 
 
 def cut(connection: AsyncConnection[Any] | Connection[Any]) -> None:

@@ -88,35 +88,10 @@ def _cursor(connection: AsyncConnection[Any], row_factory: BaseRowFactory[T]) ->
     return _cursor_class(factory)(connection, row_factory=row_factory)
 
 
-class AsyncFlowSignalStore:
-    """Waiters and signals in the database of a psycopg connection or pool.
+class AsyncRunCalls:
+    """The calls that name their runs, each by a `Call`; a store says where that is made."""
 
-    With a connection each call joins the caller's transaction; the store never commits, rolls back or changes a
-    setting. With a pool each call takes a connection of its own and is committed before it returns.
-
-    Rows come as the classes of `flow_signal.results`, whatever row factory, cursor factory, adapters and session
-    settings the connection has. The store keeps no state and may be shared as freely as its connection or pool.
-
-    Errors: see `flow_signal.errors`.
-    """
-
-    def __init__(self, conn_or_pool: AsyncConnection[Any] | AsyncPool, *, dumps: Dumps | None = None) -> None:
-        """Make a store.
-
-        :param dumps: what writes each `payload` as JSON, in place of `json.dumps`: `msgspec.json.encode`,
-            `orjson.dumps`, `pydantic_core.to_json`. `payload_as` of a waiter reads it back.
-        """
-        refuse_wrong_kind(conn_or_pool, AsyncConnection)
-        self._dumps = dumps
-        self._lend: Callable[..., AbstractAsyncContextManager[AsyncConnection[Any]]]
-        self._is_pooled = not isinstance(conn_or_pool, AsyncConnection)
-        if isinstance(conn_or_pool, AsyncConnection):
-            lent = nullcontext(conn_or_pool)  # may be entered again and again
-            self._lend = lambda timeout=None: lent
-        elif "timeout" in signature(conn_or_pool.connection).parameters:
-            self._lend = conn_or_pool.connection
-        else:
-            self._lend = lambda timeout=None: conn_or_pool.connection()
+    _dumps: Dumps | None
 
     async def register_waiter(
         self,
@@ -307,20 +282,6 @@ class AsyncFlowSignalStore:
         )
         return waiters[0] if waiters else None
 
-    async def claim_waiters(
-        self, queue: str, *, limit: int | None = None, lease: timedelta | None = None
-    ) -> list[ClaimedWaiter]:
-        """Return waits of a queue that are over, delivered or expired, oldest due first, each to one caller only.
-
-        A waiter handed out as expired stays expired. `remove_waiter` with the claim_id acknowledges; a waiter that is
-        not removed is handed out again after the lease, with another claim_id and the next attempt.
-
-        :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
-        :param lease: for how long they are the caller's, up to a day; None leaves it to the database: a minute.
-        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
-        """
-        return await self._fetch(claim_call("claim_waiters", queue=queue, **given(limit=limit, lease=lease)))
-
     async def extend_claim(self, run_id: UUID | str, step_key: str, claim_id: UUID | str, lease: timedelta) -> bool:
         """Keep a claimed waiter for longer; return whether the claim was still the caller's.
 
@@ -345,50 +306,6 @@ class AsyncFlowSignalStore:
             waiter_call("await_waiter", run_id=run_id, step_key=step_key, **given(max_wait=max_wait))
         )
         return waiters[0] if waiters else None
-
-    async def wait(
-        self,
-        run_id: UUID | str,
-        step_key: str,
-        *,
-        timeout: float | timedelta | None = None,
-        wake_channel: str | None = None,
-    ) -> FlowSignalWaiter:
-        """Return the waiter of a step as soon as it is delivered.
-
-        The registration must be committed: with a connection of the caller's, commit first. The wait takes a
-        connection, outside a transaction. To wait for many waiters at once use a hub.
-
-        The timeout holds whatever the network does. A call that is not answered ends the wait, and a wait that is
-        cancelled does not wait for an answer; both close the connection.
-
-        :param timeout: seconds until the caller gives up; the waiter goes on waiting. None: never. 0: one look.
-        :param wake_channel: the channel that the waiter was registered with, for an answer within milliseconds of the
-            sender's commit; the connection should not listen for the caller too. None: looks every 5 to 100 ms by
-            await_waiter; a pool lends a connection for 5 seconds at a time, so that many waits take turns.
-        :raises WaiterExpiredError: the deadline passed before a signal came.
-        :raises WaiterNotFoundError: there is no such waiter, or not any more.
-        :raises TimeoutError: the timeout is over, and the waiter still waits, or the database does not answer.
-        :raises psycopg.OperationalError: the connection is lost, or a call was not answered within 15 seconds.
-        :raises psycopg.ProgrammingError: the connection is in a transaction: a delivery would wait for its end.
-        """
-        wait = Wait(run_id, step_key, timeout)
-        channel = None if wake_channel is None else checked_channel(wake_channel)
-        try:
-            if channel is not None:
-                async with self._lend(timeout=wait.pool_timeout()) as connection:
-                    return await _listen_and_look(connection, wait, channel)
-            while True:
-                async with self._lend(timeout=wait.pool_timeout()) as connection:
-                    if not self._is_pooled:
-                        _refuse_transaction(connection)
-                    waiters = await answer_async(fetch_and_commit, connection, wait.poll(), within=wait.patience())
-                if settled := wait.settled(waiters):
-                    return settled
-        except OperationalError as error:
-            if wait.is_over():
-                raise wait.unanswered() from error
-            raise
 
     async def register_waiters(
         self, waiters: Iterable[NewWaiter], *, wake_channel: str | None = None, queue: str | None = None
@@ -435,6 +352,128 @@ class AsyncFlowSignalStore:
             )
         )
 
+    async def remove_run(self, run_id: UUID | str) -> int:
+        """Forget all waiters and buffered signals of a run; return how many waiters those were."""
+        [removed] = await self._fetch(count_call("remove_run", run_id=run_id))
+        return removed
+
+    async def withdraw_signal(self, run_id: UUID | str, signal_name: str, position: int) -> BufferedSignal | None:
+        """Take a buffered signal back and return it; None if it is not there, or a waiter has taken it.
+
+        Its delivery id is forgotten: the next retry is a new signal.
+
+        :param position: the place that list_buffered_signals has given.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        signals = await self._fetch(
+            buffered_signal_call("withdraw_signal", run_id=run_id, signal_name=signal_name, position=position)
+        )
+        return signals[0] if signals else None
+
+    async def import_waiters(self, waiters: Iterable[ForeignWaiter], *, dry_run: bool = False) -> list[ImportedWaiter]:
+        """Take over waiters of another store; return what became of each, in the same order.
+
+        A step that waits here already stays as it is, so that a repeat brings only what is new.
+
+        :param dry_run: say it and change nothing.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        return await self._fetch(
+            import_call("import_waiters", **foreign_columns(waiters), **({"dry_run": True} if dry_run else {}))
+        )
+
+    async def _fetch(self, call: Call[T]) -> list[T]:
+        raise NotImplementedError
+
+
+class AsyncFlowSignalStore(AsyncRunCalls):
+    """Waiters and signals in the database of a psycopg connection or pool.
+
+    With a connection each call joins the caller's transaction; the store never commits, rolls back or changes a
+    setting. With a pool each call takes a connection of its own and is committed before it returns.
+
+    Rows come as the classes of `flow_signal.results`, whatever row factory, cursor factory, adapters and session
+    settings the connection has. The store keeps no state and may be shared as freely as its connection or pool.
+
+    Errors: see `flow_signal.errors`.
+    """
+
+    def __init__(self, conn_or_pool: AsyncConnection[Any] | AsyncPool, *, dumps: Dumps | None = None) -> None:
+        """Make a store.
+
+        :param dumps: what writes each `payload` as JSON, in place of `json.dumps`: `msgspec.json.encode`,
+            `orjson.dumps`, `pydantic_core.to_json`. `payload_as` of a waiter reads it back.
+        """
+        refuse_wrong_kind(conn_or_pool, AsyncConnection)
+        self._dumps = dumps
+        self._lend: Callable[..., AbstractAsyncContextManager[AsyncConnection[Any]]]
+        self._is_pooled = not isinstance(conn_or_pool, AsyncConnection)
+        if isinstance(conn_or_pool, AsyncConnection):
+            lent = nullcontext(conn_or_pool)  # may be entered again and again
+            self._lend = lambda timeout=None: lent
+        elif "timeout" in signature(conn_or_pool.connection).parameters:
+            self._lend = conn_or_pool.connection
+        else:
+            self._lend = lambda timeout=None: conn_or_pool.connection()
+
+    async def wait(
+        self,
+        run_id: UUID | str,
+        step_key: str,
+        *,
+        timeout: float | timedelta | None = None,
+        wake_channel: str | None = None,
+    ) -> FlowSignalWaiter:
+        """Return the waiter of a step as soon as it is delivered.
+
+        The registration must be committed: with a connection of the caller's, commit first. The wait takes a
+        connection, outside a transaction. To wait for many waiters at once use a hub.
+
+        The timeout holds whatever the network does. A call that is not answered ends the wait, and a wait that is
+        cancelled or interrupted does not wait for an answer; both close the connection.
+
+        :param timeout: seconds until the caller gives up; the waiter goes on waiting. None: never. 0: one look.
+        :param wake_channel: the channel that the waiter was registered with, for an answer within milliseconds of the
+            sender's commit; the connection should not listen for the caller too. None: looks every 5 to 100 ms by
+            await_waiter; a pool lends a connection for 5 seconds at a time, so that many waits take turns.
+        :raises WaiterExpiredError: the deadline passed before a signal came.
+        :raises WaiterNotFoundError: there is no such waiter, or not any more.
+        :raises TimeoutError: the timeout is over, and the waiter still waits, or the database does not answer.
+        :raises psycopg.OperationalError: the connection is lost, or a call was not answered within 15 seconds.
+        :raises psycopg.ProgrammingError: the connection is in a transaction: a delivery would wait for its end.
+        """
+        wait = Wait(run_id, step_key, timeout)
+        channel = None if wake_channel is None else checked_channel(wake_channel)
+        try:
+            if channel is not None:
+                async with self._lend(timeout=wait.pool_timeout()) as connection:
+                    return await _listen_and_look(connection, wait, channel)
+            while True:
+                async with self._lend(timeout=wait.pool_timeout()) as connection:
+                    if not self._is_pooled:
+                        _refuse_transaction(connection)
+                    waiters = await answer_async(fetch_and_commit, connection, wait.poll(), within=wait.patience())
+                if settled := wait.settled(waiters):
+                    return settled
+        except OperationalError as error:
+            if wait.is_over():
+                raise wait.unanswered() from error
+            raise
+
+    async def claim_waiters(
+        self, queue: str, *, limit: int | None = None, lease: timedelta | None = None
+    ) -> list[ClaimedWaiter]:
+        """Return waits of a queue that are over, delivered or expired, oldest due first, each to one caller only.
+
+        A waiter handed out as expired stays expired. `remove_waiter` with the claim_id acknowledges; a waiter that is
+        not removed is handed out again after the lease, with another claim_id and the next attempt.
+
+        :param limit: the most to return, 1 to 10000; None leaves it to the database: 100.
+        :param lease: for how long they are the caller's, up to a day; None leaves it to the database: a minute.
+        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
+        """
+        return await self._fetch(claim_call("claim_waiters", queue=queue, **given(limit=limit, lease=lease)))
+
     async def broadcast_signal(
         self, signal_name: str, payload: object = NO_PAYLOAD, *, payload_json: str | bytes | bytearray | None = None
     ) -> list[SignalDeliveryResult]:
@@ -449,11 +488,6 @@ class AsyncFlowSignalStore:
                 **given(payload_json=payload_text(payload, payload_json, self._dumps)),
             )
         )
-
-    async def remove_run(self, run_id: UUID | str) -> int:
-        """Forget all waiters and buffered signals of a run; return how many waiters those were."""
-        [removed] = await self._fetch(count_call("remove_run", run_id=run_id))
-        return removed
 
     async def list_waiters(
         self,
@@ -501,31 +535,6 @@ class AsyncFlowSignalStore:
                 **after_key(after, "run_id", "signal_name", "position"),
                 **given(limit=limit),
             )
-        )
-
-    async def withdraw_signal(self, run_id: UUID | str, signal_name: str, position: int) -> BufferedSignal | None:
-        """Take a buffered signal back and return it; None if it is not there, or a waiter has taken it.
-
-        Its delivery id is forgotten: the next retry is a new signal.
-
-        :param position: the place that list_buffered_signals has given.
-        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
-        """
-        signals = await self._fetch(
-            buffered_signal_call("withdraw_signal", run_id=run_id, signal_name=signal_name, position=position)
-        )
-        return signals[0] if signals else None
-
-    async def import_waiters(self, waiters: Iterable[ForeignWaiter], *, dry_run: bool = False) -> list[ImportedWaiter]:
-        """Take over waiters of another store; return what became of each, in the same order.
-
-        A step that waits here already stays as it is, so that a repeat brings only what is new.
-
-        :param dry_run: say it and change nothing.
-        :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
-        """
-        return await self._fetch(
-            import_call("import_waiters", **foreign_columns(waiters), **({"dry_run": True} if dry_run else {}))
         )
 
     async def purge(

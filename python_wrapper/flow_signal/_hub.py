@@ -151,11 +151,15 @@ class AsyncWaitHub:
 
         :raises psycopg.OperationalError: there is no connection to be had. Whatever else `connect` raises comes too.
         """
+        self._start(await self._open())
+        return self
+
+    def _start(self, connection: AsyncConnection[Any] | None) -> None:
+        """Serve waits; without a connection make one first, as after a loss."""
         self._loop = asyncio.get_running_loop()
-        self._connection = await self._open()
+        self._connection = connection
         self._closed = None
         self._task = asyncio.create_task(self._run(), name=f"flow_signal hub {self.channel or ''}")
-        return self
 
     async def __aexit__(
         self,
@@ -167,7 +171,8 @@ class AsyncWaitHub:
         self._close(HubClosedError("the hub was closed"))
         self._task.cancel()
         await asyncio.wait([self._task])
-        await self._connection.close()
+        if self._connection:
+            await self._connection.close()
 
     async def wait(
         self, run_id: UUID | str, step_key: str, *, timeout: float | timedelta | None = None
@@ -277,14 +282,15 @@ class AsyncWaitHub:
     async def _run(self) -> None:
         try:
             while True:
+                connection = self._connection = self._connection or await self._reopen()
                 try:
                     self._asked = dict.fromkeys(self._waits)
-                    await self._serve(self._connection)
+                    await self._serve(connection)
                 except Exception as error:
                     logger.warning("a hub lost its connection: %s", error, exc_info=_unless_expected(error))
                 with suppress(Exception):
-                    await self._connection.close()
-                self._connection = await self._reopen()
+                    await connection.close()
+                self._connection = None
         except BaseException as error:  # somebody else cancelled the task, or the process ends
             if not self._closed:
                 failure = HubClosedError(f"the hub ended: {type(error).__name__}")

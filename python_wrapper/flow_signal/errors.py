@@ -21,16 +21,19 @@ A text with a NUL character and a number beyond the type of its parameter never 
 an SQLSTATE. Nor does an argument of the wrong type: TypeError says what came and what is expected; nor an instant
 without a time zone or a text that is no Unicode: ValueError.
 
+A call on several databases of a sharded store that fails on some of them raises ShardsFailedError.
+
 A wait that ends without a delivery raises WaiterExpiredError, WaiterNotFoundError, HubClosedError, or the builtin
 TimeoutError when the caller's own timeout is over and the waiter is not known to be delivered.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from psycopg import DataError, IntegrityError
+from psycopg import DataError, Error, IntegrityError
 
 if TYPE_CHECKING:
     from .results import FlowSignalWaiter
@@ -50,6 +53,29 @@ class PayloadTooLargeError(DataError, code="WS003"):
 
 class TooManyBufferedError(IntegrityError, code="WS004"):
     """As many signals as are allowed are buffered for that run and signal, and none of them was taken yet."""
+
+
+class ShardsFailedError(Error):
+    """A call on several databases failed on some of them; on the others it is done and committed.
+
+    The text names them all. The `__cause__` is the first of the errors.
+    """
+
+    def __init__(self, errors: Mapping[int, Exception], results: Mapping[int, Any]) -> None:
+        super().__init__(errors, results)  # type: ignore[arg-type]
+        self.errors = errors
+        """What each failed database has raised, by shard: the number of its pool in the list."""
+        self.results = results
+        """What the call has returned on each of the other databases, by shard."""
+
+    def __str__(self) -> str:
+        done = shards_named(self.results) if self.results else "no shard"
+        reasons = "".join(f"; shard {shard}: {error}" for shard, error in self.errors.items())
+        return f"failed on {shards_named(self.errors)}, done on {done}{reasons}"
+
+
+def shards_named(shards: Collection[int]) -> str:
+    return f"shard{'s' if len(shards) > 1 else ''} {', '.join(map(str, shards))}"
 
 
 class UnreadablePayloadError(ValueError):

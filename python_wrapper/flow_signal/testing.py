@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,14 +27,18 @@ _LOCK_SECONDS = 10
 
 
 @pytest.fixture(scope="session")
-def flow_signal_server() -> Iterator[str]:
+def flow_signal_server(pytestconfig: pytest.Config) -> Iterator[str]:
     """The connection string of a server of the session's own, from the extra `embedded` or any installation.
 
-    Its role makes a database there, and the roles of flow-signal.
+    Its role makes a database there, and the roles of flow-signal. What initdb makes is kept in the cache of pytest,
+    where later sessions find it.
     """
     from .embedded import EmbeddedServer
 
-    server = EmbeddedServer()
+    cache = None
+    with suppress(AttributeError, OSError):  # there may be no cache, or none that can be written to
+        cache = pytestconfig.cache.mkdir("flow_signal")
+    server = EmbeddedServer(initdb_cache=cache)
     with pytest.MonkeyPatch.context() as patch:
         if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 2**30:
             patch.setenv("TMPDIR", str(_MEMORY))  # where its files are made in half the time

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
+import typer.main
 
 from flow_signal.cli import main
+from flow_signal.cli._app import app
 from tests_py.embedded.owners import deadline
 
 WAITER = (
@@ -26,6 +28,7 @@ WAITER = (
     "delivered_at",
     "payload_json",
 )
+COMMANDS = sorted(getattr(typer.main.get_command(app), "commands"))  # noqa: B009
 DELIVERY = ("status", "run_id", "step_key", "delivered_at", "replayed")
 PROBLEM = ("error", "sqlstate", "message", "detail", "hint")
 

@@ -12,7 +12,7 @@ import pytest
 from flow_signal.cli._exit_code import ExitCode
 from flow_signal.cli._problem import problem_of
 from flow_signal.embedded import EmbeddedServer
-from tests_py.cli.commands import PROBLEM, Command, Outcome, started
+from tests_py.cli.commands import COMMANDS, PROBLEM, Command, Outcome, started
 from tests_py.embedded.owners import wait_until
 
 REFUSED = [
@@ -266,27 +266,10 @@ def test_every_exit_code_is_in_the_help(bare: Command) -> None:
 
 
 def test_every_command_is_in_the_help(bare: Command) -> None:
-    commands = {"migrate", "sql", "register", "deliver", "get", "remove", "wait", "claim", "broadcast", "list"}
-    commands |= {
-        "deliver-step",
-        "extend",
-        "token",
-        "redeem",
-        "withdraw",
-        "purge-buffered",
-        "list-buffered",
-        "stats",
-        "health",
-        "remove-run",
-        "purge",
-        "version",
-        "serve",
-        "demo",
-    }
     text = bare("--help").out
     listed = {line.split()[1] for line in text[text.index("Commands") :].splitlines() if line.startswith("\u2502 ")}
-    assert commands <= listed
-    for command in commands:
+    assert {*COMMANDS} <= listed
+    for command in COMMANDS:
         outcome = bare(command, "--help")
         assert (outcome.code, outcome.err) == (0, "")
         assert f"Usage: flow-signal {command}" in outcome.out

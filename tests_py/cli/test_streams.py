@@ -20,13 +20,14 @@ import psycopg
 import pytest
 
 from flow_signal import FlowSignalStore, NewSignal, NewWaiter
-from tests_py.cli.commands import command_line, read_until, started
+from tests_py.cli.commands import COMMANDS, command_line, read_until, started
 from tests_py.importer.origin import TABLE
 
 PATIENCE_SECONDS = 120
 MIB = 1024 * 1024
 RUN = str(UUID(int=1))
 OTHER_RUN = str(UUID(int=2))
+CLAIM = str(UUID(int=3))
 ANSWER = '{"the": "answer"}'
 
 Rows = list[tuple[Any, ...]]
@@ -42,6 +43,9 @@ def rows(connection: psycopg.Connection[Any]) -> Callable[[], Rows]:
     store.deliver_signals([NewSignal(run, "payment", payload_json=ANSWER)])
     store.deliver_signal(run, "early", payload_json=ANSWER, buffer_for=timedelta(days=1))
     connection.execute("UPDATE flow_signal.flow_signal_buffered_signals SET position = 1")
+    store.register_waiter(run, "held", "held", queue="held", expires_in=timedelta(0))
+    assert len(store.claim_waiters("held")) == 1
+    connection.execute("UPDATE flow_signal.flow_signal_waiters SET claim_id = %s WHERE step_key = 'held'", [CLAIM])
     connection.execute(TABLE)
     connection.execute(f"INSERT INTO flow_signal_waiters VALUES ('{OTHER_RUN}', 'there', 'go')")
     query = """
@@ -135,6 +139,9 @@ UNPRINTED: list[tuple[int, list[str]]] = [
     (READ, ["token", RUN, "open"]),
     (READ, ["token", RUN, "open", "--json"]),
     (3, ["redeem", "fst_"]),
+    (CHANGED, ["extend", RUN, "held", "--claim-id", CLAIM, "--lease", "5m"]),
+    (CHANGED, ["extend", RUN, "held", "--claim-id", CLAIM, "--lease", "0s", "--json"]),
+    (3, ["extend", RUN, "paid", "--claim-id", CLAIM, "--lease", "5m"]),
     (READ, ["withdraw", RUN, "early", "1"]),
     (READ, ["withdraw", RUN, "early", "1", "--json"]),
     (CHANGED, ["purge-buffered", "--before", "0s", "--json"]),
@@ -171,6 +178,11 @@ def test_standard_output_fails(
         assert rows() == before
     if code == READ and {"remove", "claim", "withdraw", "token"}.intersection(arguments):
         assert b"nothing was changed" in ended.stderr
+
+
+def test_every_command_was_there() -> None:
+    """But for those with a server of their own, which are below."""
+    assert {arguments[0] for _, arguments in UNPRINTED if arguments} >= {*COMMANDS} - {"demo", "serve"}
 
 
 @pytest.mark.parametrize("kind", BROKEN_OUTPUTS)
@@ -410,6 +422,11 @@ def test_a_server_whose_address_cannot_be_told_ends(redirections: str, temporary
     ended = redirected(redirections, "serve")
     assert ended.returncode == 1
     assert b"standard output: " in ended.stderr
+
+
+def test_a_demo_that_cannot_be_shown_ends(temporary_folder: Path) -> None:
+    assert redirected(">/dev/full", "demo").returncode == 1
+    assert list(temporary_folder.iterdir()) == []
 
 
 def test_a_server_without_standard_input(temporary_folder: Path) -> None:

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests_py.cli.commands import PROBLEM, WAITER, Command, Outcome, one_document, started
 from tests_py.embedded.owners import wait_until
+from tests_py.wait.links import link_to
 
 PATIENCE_SECONDS = 60
 
@@ -76,7 +77,8 @@ def test_the_deadline_passes(cli: Command, run: str) -> None:
 def test_the_timeout_is_over(cli: Command, run: str, timeout: str) -> None:
     cli("register", run, "ask", "approval")
     shown = cli("wait", run, "ask", "--timeout", timeout)
-    assert shown == Outcome(9, "", f'error: step "ask" of run {run} still waits\n')
+    assert (shown.code, shown.out) == (9, "")
+    assert shown.err.startswith(f"error: step 'ask' of run {run} still waits after 0")
     problem = cli("wait", run, "ask", "--timeout", timeout, "--json").problem
     assert tuple(problem) == PROBLEM
     assert problem["error"] == "timed_out"
@@ -103,7 +105,8 @@ def test_interrupted_by_the_keyboard(
     cli("register", run, "ask", "approval")
     with waiting(database, connection, run) as process:
         process.send_signal(signal.SIGINT)
-        assert outcome(process) == Outcome(130, "", f'error: interrupted: step "ask" of run {run} still waits\n')
+        interrupted = f'error: interrupted while waiting for step "ask" of run {run}\ndetail: nothing was changed\n'
+        assert outcome(process) == Outcome(130, "", interrupted)
     assert cli("get", run, "ask", "--json").document["state"] == "waiting"
 
 
@@ -115,6 +118,28 @@ def test_the_connection_breaks(cli: Command, run: str, database: str, connection
         shown = outcome(process)
     assert shown.code == 8
     assert one_document(shown.err)["error"] == "connection_lost"
+
+
+@pytest.mark.parametrize("ends", ["by its timeout", "by the keyboard"])
+def test_a_link_that_forwards_nothing_any_more(
+    cli: Command, run: str, database: str, connection: psycopg.Connection[Any], ends: str
+) -> None:
+    """It does not say that the step still waits, which it does not know."""
+    cli("register", run, "ask", "approval")
+    with link_to(database) as link:
+        timeout = "3s" if ends == "by its timeout" else "1h"
+        with waiting(link.conninfo, connection, run, "--timeout", timeout) as process:
+            link.cut(for_good=True)
+            if ends == "by the keyboard":
+                process.send_signal(signal.SIGINT)
+            shown = outcome(process)
+        assert link.connections == 1  # no message to cancel the query, which nobody would answer
+    if ends == "by its timeout":
+        assert (shown.code, shown.out) == (9, "")
+        assert shown.err.endswith("is not known: the database did not answer\n")
+    else:
+        interrupted = f'error: interrupted while waiting for step "ask" of run {run}\ndetail: nothing was changed\n'
+        assert shown == Outcome(130, "", interrupted)
 
 
 def test_each_look_is_a_transaction_of_its_own(

@@ -18,6 +18,8 @@ from psycopg.rows import dict_row
 
 from flow_signal import (
     AsyncFlowSignalStore,
+    AsyncShardedFlowSignalStore,
+    AsyncShardedWaitHub,
     AsyncWaitHub,
     BufferedSignal,
     ClaimedWaiter,
@@ -27,6 +29,8 @@ from flow_signal import (
     ImportedWaiter,
     NewSignal,
     NewWaiter,
+    ShardedFlowSignalStore,
+    ShardsFailedError,
     SignalDeliveryResult,
     SignalDeliveryStatus,
     SignalMismatchError,
@@ -132,3 +136,26 @@ async def server(conninfo: str, connect: Callable[[], Awaitable[psycopg.AsyncCon
         waiter = await hub.wait(waiter.run_id, "approve", timeout=25)
         waiter = await store.wait(waiter.run_id, "approve", timeout=timedelta(seconds=1), wake_channel="w")
         print(waiter.payload, hub.closed)
+
+
+def sharded(conninfos: list[str]) -> list[Health]:
+    store = ShardedFlowSignalStore([psycopg_pool.ConnectionPool(conninfo) for conninfo in conninfos], dumps=json.dumps)
+    run_id: UUID = store.new_run_id(store.shard_of(uuid4()))
+    waiter: FlowSignalWaiter = store.register_waiter(run_id, "approve", "approval")
+    claimed: list[ClaimedWaiter] = store.claim_waiters("q", lease=timedelta(minutes=1))
+    alone: FlowSignalStore = store.shards[0]
+    try:
+        many: list[SignalDeliveryResult] = store.deliver_signals([NewSignal(waiter.run_id, "approval", 1)])
+        print(many, claimed, sum(store.purge(older_than=timedelta(days=30))), alone.health().problems)
+    except ShardsFailedError as failed:
+        print({shard: str(error) for shard, error in failed.errors.items()}, [*failed.results])
+    return store.health()
+
+
+async def sharded_server(conninfos: list[str]) -> None:
+    async with AsyncShardedWaitHub(conninfos, look_interval=timedelta(seconds=1)) as hub:
+        store = AsyncShardedFlowSignalStore([psycopg_pool.AsyncConnectionPool(conninfo) for conninfo in conninfos])
+        waiter = await store.register_waiter(uuid4(), "approve", "approval", wake_channel=hub.channel)
+        waiter = await hub.wait(waiter.run_id, "approve", timeout=25)
+        stats: list[list[SignalStats]] = await store.signal_stats()
+        print(waiter.payload, stats, hub.closed)

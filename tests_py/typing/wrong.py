@@ -12,10 +12,12 @@ import pydantic
 
 from flow_signal import (
     AsyncFlowSignalStore,
+    AsyncShardedFlowSignalStore,
     AsyncWaitHub,
     FlowSignalStore,
     NewSignal,
     NewWaiter,
+    ShardedFlowSignalStore,
     SignalDeliveryStatus,
 )
 
@@ -83,3 +85,14 @@ async def async_calls(store: AsyncFlowSignalStore, hub: AsyncWaitHub) -> None:
     with hub:  # wrong
         pass
     asyncio.run(store)  # wrong
+
+
+def sharded(pool: psycopg_pool.ConnectionPool, async_pool: psycopg_pool.AsyncConnectionPool) -> None:
+    ShardedFlowSignalStore(pool)  # wrong
+    ShardedFlowSignalStore([async_pool])  # wrong
+    AsyncShardedFlowSignalStore([pool])  # wrong
+    ShardedFlowSignalStore([psycopg.connect("")])  # wrong
+    store = ShardedFlowSignalStore([pool])
+    store.new_run_id(RUN)  # wrong
+    print(store.health().problems)  # wrong
+    store.list_waiters(limit=None)  # wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextvars import ContextVar
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
@@ -195,6 +196,32 @@ async def test_a_cursor_that_traces_sees_each_call(client: Client) -> None:
     await check(client, connection)
     assert sum("flow_signal_v1.register_waiter(" in query for query in seen) >= 1
     assert not any(PAYLOAD in query for query in seen)
+
+
+@one_session
+@pytest.mark.parametrize("channel", [None, "worker 1"])
+async def test_what_traces_a_wait_finds_its_context(client: Client, channel: str | None) -> None:
+    """The span of the caller, for example, to which those of the wait belong."""
+    span: ContextVar[str] = ContextVar("span", default="none")
+    seen: set[str] = set()
+
+    class Traced(psycopg.Cursor[Any]):
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            seen.add(span.get())
+            return super().execute(*args, **kwargs)
+
+    class AsyncTraced(psycopg.AsyncCursor[Any]):
+        async def execute(self, *args: Any, **kwargs: Any) -> Any:
+            seen.add(span.get())
+            return await super().execute(*args, **kwargs)
+
+    connection = await client.connect(autocommit=True, cursor_factory=AsyncTraced if client.is_async else Traced)
+    store = client.store(connection)
+    span.set("the caller's")
+    waiter = await store.register_waiter(uuid4(), "step", "approved")
+    await store.deliver_signal(waiter.run_id, "approved")
+    await store.wait(waiter.run_id, "step", wake_channel=channel)
+    assert seen == {"the caller's"}
 
 
 async def test_a_function_that_makes_cursors(client: Client) -> None:

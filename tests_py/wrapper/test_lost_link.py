@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
@@ -197,6 +198,47 @@ async def test_a_wait_that_is_cancelled_when_it_begins_to_listen(
     wait = start_wait(client, connection, run_id, wake_channel="worker 1")
     assert isinstance(await ends(wait), asyncio.CancelledError)
     assert connection.closed
+
+
+INTERRUPTED = """
+import signal, sys
+import psycopg
+from flow_signal import FlowSignalStore
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+conninfo, run_id, channel = sys.argv[1:]
+connection = psycopg.connect(conninfo, autocommit=True)
+try:
+    FlowSignalStore(connection).wait(run_id, "step", wake_channel=channel or None)
+except KeyboardInterrupt:
+    print("interrupted", connection.closed, flush=True)
+"""
+
+
+@CHANNELS
+@pytest.mark.parametrize("client", ["sync"], indirect=True)
+async def test_an_interrupted_wait_sends_nothing(
+    client: Client, database: str, link: Link, observer: psycopg.AsyncConnection, channel: str | None
+) -> None:
+    """By Ctrl-C, where psycopg would cancel the query, over a connection of its own, and wait for its end."""
+    run_id = await register(client, database, channel)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", INTERRUPTED, link.conninfo, str(run_id), channel or ""),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    try:
+        while not await waits(observer):
+            await asyncio.sleep(0.001)
+            assert process.returncode is None
+        link.cut(for_good=True)
+        process.send_signal(signal.SIGINT)
+        said = await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)
+        assert said == b"interrupted True\n"
+        assert link.connections == 1
+    finally:
+        process.kill()
+        await process.wait()
 
 
 @one_session

@@ -352,14 +352,14 @@ def wait(
         try:
             waiter = FlowSignalStore(TransactionPerCall(connection)).wait(run, step, timeout=timeout)
         except KeyboardInterrupt:
-            message = f'interrupted: step "{step}" of run {run} still waits'
-            raise Problem(code=ExitCode.INTERRUPTED, message=message) from None
+            message = f'interrupted while waiting for step "{step}" of run {run}'
+            raise Problem(code=ExitCode.INTERRUPTED, message=message, detail="nothing was changed") from None
         except WaiterExpiredError as error:
             waiter = error.waiter
         except WaiterNotFoundError:
             pass
-        except TimeoutError:
-            raise Problem(code=ExitCode.TIMED_OUT, message=f'step "{step}" of run {run} still waits') from None
+        except TimeoutError as error:
+            raise Problem(code=ExitCode.TIMED_OUT, message=str(error)) from None
     _show_found(waiter, run, step, as_json)
     if waiter is not None and waiter.state is WaiterState.EXPIRED:
         raise typer.Exit(ExitCode.EXPIRED)

@@ -20,12 +20,12 @@ class ExitCode(IntEnum):
     FAILED = 1, "anything else went wrong; nothing was changed but what the error names"
     USAGE = 2, "the command line is wrong; nothing was sent"
     NOT_FOUND = 3, "no such waiter, claim, buffered signal or token, or nothing installed there"
-    ALREADY_DELIVERED = 4, "deliver: whoever waited has a payload already"
-    EXPIRED = 5, "deliver, wait: whoever waited is past the deadline"
+    ALREADY_DELIVERED = 4, "deliver, redeem: a waiter of the signal has a payload already"
+    EXPIRED = 5, "deliver, redeem, wait: the deadline of the waiter has passed"
     REFUSED = 6, "the input was refused; nothing was changed"
     NO_CONNECTION = 7, "cannot connect to the database; nothing was sent"
     CONNECTION_LOST = 8, "the connection broke: whether the call took effect is unknown"
-    TIMED_OUT = 9, "wait: the timeout is over, and the step still waits"
+    TIMED_OUT = 9, "wait: the timeout is over, and the step still waits, or the database does not answer"
     UNWELL = 10, "health: somebody should look at it"
     SOME_REFUSED = (
         11,

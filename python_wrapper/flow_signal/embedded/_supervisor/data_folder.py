@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -71,6 +73,21 @@ def _take(descriptor: int, data_dir: Path) -> bool:
 
 def has_cluster(data_dir: Path) -> bool:
     return (data_dir / "PG_VERSION").exists()
+
+
+def cached_cluster(cache: Path, bin_dir: Path) -> Path:
+    """Where the cache has, or will have, the cluster that the initdb of these programs makes."""
+    postgres = (bin_dir / "postgres").stat()
+    return cache / f"{postgres.st_size:x}-{postgres.st_mtime_ns:x}"
+
+
+def keep_cluster(data_dir: Path, cached: Path) -> None:
+    """Put a copy of a new cluster into the cache, if that can be written to; whole, or not at all."""
+    with suppress(OSError):
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent, ignore_cleanup_errors=True) as folder:
+            # Of two that start at once, the second finds the name taken.
+            shutil.copytree(data_dir, Path(folder, "data")).rename(cached)
 
 
 def check_content(data_dir: Path, bin_dir: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from .data_folder import check_content, choose_account, has_cluster, lock
+from .data_folder import cached_cluster, check_content, choose_account, has_cluster, keep_cluster, lock
 from .launcher import Launcher
 from .private_folder import copy_programs, make_private_folder
 from .processes import Account, Owner
@@ -50,6 +50,7 @@ def end(*_: object) -> None:
 def start(order: Order, owner: Owner, cleanup: ExitStack) -> Reply:
     """Start the server; whatever that makes, `cleanup` will undo in the right order."""
     bin_dir = Path(order["bin_dir"])
+    made_before = order["initdb_cache"] and cached_cluster(Path(order["initdb_cache"]), bin_dir)
     kept = Path(order["data_dir"]) if order["data_dir"] is not None else None
     if kept:
         kept.mkdir(0o700, parents=True, exist_ok=True)
@@ -81,7 +82,16 @@ def start(order: Order, owner: Owner, cleanup: ExitStack) -> Reply:
         cleanup=cleanup,
     )
     if not has_cluster(data_dir):
-        launcher.create_cluster(sync=kept is not None)
+        if made_before and has_cluster(made_before):
+            shutil.copytree(made_before, data_dir, dirs_exist_ok=True)
+            if account:
+                account.own(data_dir)
+            if kept:
+                os.sync()  # as initdb does
+        else:
+            launcher.create_cluster(sync=kept is not None)
+            if made_before:
+                keep_cluster(data_dir, made_before)
     settings = {
         **({} if kept else TEMPORARY_SETTINGS),
         **order["settings"],

@@ -24,6 +24,7 @@ class Order(TypedDict):
     data_dir: str | None
     port: int | None
     settings: dict[str, str]
+    initdb_cache: str | None
 
 
 @final
