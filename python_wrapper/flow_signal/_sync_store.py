@@ -337,7 +337,7 @@ class RunCalls:
 
         :param buffer_until: keep each signal for which nobody waits until then; an aware datetime.
         :param buffer_for: the same from now, by the clock of the database, in place of buffer_until.
-        :raises TypeError: a signal has both forms of the payload, or a payload that is not a JSON value; nothing was sent.
+        :raises TypeError: a signal has both forms of the payload, or one that is not a JSON value; nothing was sent.
         :raises ValueError: a payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
         :raises DeliveryIdReusedError: a delivery id is recorded with another payload.
         :raises PayloadTooLargeError: a payload is over 1 MiB of JSON text.
