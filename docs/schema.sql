@@ -92,6 +92,20 @@ ALTER TYPE flow_signal_v1.imported_waiter OWNER TO flow_signal_owner;
 
 COMMENT ON TYPE flow_signal_v1.imported_waiter IS 'What became of a waiter to be imported. outcome: imported; changed (imported, but not quite as it was); present (its step waits here already); conflict (it waits here for something else) or refused. Only the first two change anything here. detail: why.';
 
+CREATE TYPE flow_signal_v1.sender AS (
+	run_id uuid,
+	signal_name text,
+	step_key text,
+	delivery_id text,
+	status text,
+	recorded_at timestamptz,
+	login text
+);
+
+ALTER TYPE flow_signal_v1.sender OWNER TO flow_signal_owner;
+
+COMMENT ON TYPE flow_signal_v1.sender IS 'Who sent one signal. status: delivered, recorded_at then is delivered_at; or buffered. login: the session_user of the call, NULL if it is not known.';
+
 CREATE TYPE flow_signal_v1.token AS (
 	signal_name text,
 	state text,
@@ -179,6 +193,7 @@ CREATE TABLE flow_signal.flow_signal_waiters (
     status text NOT NULL COLLATE pg_catalog."C",
     claim_id uuid,
     attempt integer,
+    delivered_by text COLLATE pg_catalog."C",
     moved_at timestamptz
 );
 
@@ -196,6 +211,8 @@ COMMENT ON COLUMN flow_signal.flow_signal_waiters.claim_id IS 'The claim that ha
 
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.attempt IS 'How many times the waiter was claimed; NULL before the first claim.';
 
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.delivered_by IS 'The login that sent the payload; NULL or empty if it was sent to 1.0, or imported.';
+
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.moved_at IS 'When the step was moved here from another signal; NULL if it was not. Tokens that were issued before then are void.';
 
 CREATE FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) RETURNS flow_signal.flow_signal_waiters
@@ -206,6 +223,15 @@ CREATE FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_
 ALTER FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) IS 'A waiter of another store as a row of ours: delivered after it was registered and before its deadline, if it has one; a payload that is not JSON becomes a JSON string; a waiter that was not delivered has no payload. Refuses what cannot be a waiter of ours.';
+
+CREATE FUNCTION flow_signal.fits_client(p_text text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$ sql/functions/flow_signal/fits_client.sql $$;
+
+ALTER FUNCTION flow_signal.fits_client(p_text text) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal.fits_client(p_text text) IS 'Whether the client''s encoding can carry a text: if not, sending it would end the call.';
 
 CREATE FUNCTION flow_signal.hash_payload(p_payload_json text) RETURNS bytea
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -305,14 +331,14 @@ ALTER FUNCTION flow_signal.parse_token(p_token text) OWNER TO flow_signal_owner;
 
 COMMENT ON FUNCTION flow_signal.parse_token(p_token text) IS 'The key under which a token is stored: its run id and its hash.';
 
-CREATE FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) RETURNS boolean
+CREATE FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_sender text, p_now timestamptz) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ sql/functions/flow_signal/record_delivery.sql $$;
 
-ALTER FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) OWNER TO flow_signal_owner;
+ALTER FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_sender text, p_now timestamptz) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) IS 'Gives a payload to a live waiter whose row the caller has locked, with the receipt of its delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt.';
+COMMENT ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_sender text, p_now timestamptz) IS 'Gives a payload to a live waiter whose row the caller has locked, with the receipt of its delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt. p_sender: NULL for the login of this session.';
 
 CREATE FUNCTION flow_signal.refuse_arrays(p_lengths integer[], p_dimensions integer) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -473,7 +499,7 @@ CREATE FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer DEFAU
 
 ALTER FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) OWNER TO flow_signal_owner;
 
-COMMENT ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) IS 'Hands out the waiters of a queue that are delivered or past their deadline, oldest due first, each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that is not removed is handed out again after the lease, with the next attempt and another claim_id.';
+COMMENT ON FUNCTION flow_signal_v1.claim_waiters(p_queue text, p_limit integer, p_lease interval) IS 'Hands out the waiters of a queue that are delivered or past their deadline, oldest due first, each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that is not removed is handed out again after the lease, with the next attempt and another claim_id. A waiter that the client''s encoding cannot carry is left for another client.';
 
 CREATE FUNCTION flow_signal_v1.deliver_signal(p_run_id uuid, p_signal_name text, p_payload_json text DEFAULT NULL::text, p_delivery_id text DEFAULT NULL::text, p_buffer_until timestamptz DEFAULT NULL::timestamptz) RETURNS SETOF flow_signal_v1.delivery
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -579,6 +605,16 @@ ALTER FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid, p_signal_name
 
 COMMENT ON FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_signal_name text, p_after_position bigint, p_limit integer) IS 'A page of the signals that came before their waiter, at most p_limit (1 to 10000), by (run_id, signal_name, position); of one run, one signal, one state (buffered, or dead: its time is over), or all. The next page: p_after_run_id, p_after_signal_name and p_after_position of the last row. A filter without p_run_id reads on until the page is full.';
 
+CREATE FUNCTION flow_signal_v1.list_senders(p_run_id uuid) RETURNS SETOF flow_signal_v1.sender
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$ sql/functions/flow_signal_v1/list_senders.sql $$;
+
+ALTER FUNCTION flow_signal_v1.list_senders(p_run_id uuid) OWNER TO flow_signal_owner;
+
+COMMENT ON FUNCTION flow_signal_v1.list_senders(p_run_id uuid) IS 'Who sent the signals of a run: a row for each delivery and each buffered signal that is recorded, oldest first, with the login (session_user) that sent it. Without a delivery id a delivery is recorded as long as its waiter is there, with one until remove_run or purge.';
+
 CREATE FUNCTION flow_signal_v1.list_waiters(p_run_id uuid DEFAULT NULL::uuid, p_signal_name text DEFAULT NULL::text, p_state text DEFAULT NULL::text, p_after_run_id uuid DEFAULT NULL::uuid, p_after_step_key text DEFAULT NULL::text, p_limit integer DEFAULT 100) RETURNS SETOF flow_signal_v1.waiter
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -615,6 +651,7 @@ CREATE FUNCTION flow_signal_v1.read_health() RETURNS SETOF flow_signal_v1.health
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_sort TO 'off'
+    SET jit TO 'off'
     AS $$ sql/functions/flow_signal_v1/read_health.sql $$;
 
 ALTER FUNCTION flow_signal_v1.read_health() OWNER TO flow_signal_owner;
@@ -716,7 +753,8 @@ CREATE TABLE flow_signal.flow_signal_buffered_signals (
     buffered_until timestamptz NOT NULL,
     dead boolean DEFAULT false NOT NULL,
     delivery_id text COLLATE pg_catalog."C",
-    payload_json json
+    payload_json json,
+    buffered_by text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C"
 );
 
 ALTER TABLE flow_signal.flow_signal_buffered_signals OWNER TO flow_signal_owner;
@@ -724,6 +762,8 @@ ALTER TABLE flow_signal.flow_signal_buffered_signals OWNER TO flow_signal_owner;
 COMMENT ON TABLE flow_signal.flow_signal_buffered_signals IS 'Signals that came before their waiter, first in first out within (run_id, signal_name).';
 
 COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.dead IS 'Found past buffered_until, so that no call looks at it again. Its id may be used anew.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.buffered_by IS 'The login that sent the signal; empty if it was buffered by 1.0.';
 
 CREATE TABLE flow_signal.flow_signal_locks (
     run_id uuid NOT NULL,
@@ -744,7 +784,8 @@ CREATE TABLE flow_signal.flow_signal_receipts (
     signal_name text NOT NULL COLLATE pg_catalog."C",
     step_key text NOT NULL COLLATE pg_catalog."C",
     delivered_at timestamptz NOT NULL,
-    payload_hash bytea
+    payload_hash bytea,
+    delivered_by text COLLATE pg_catalog."C"
 );
 
 ALTER TABLE flow_signal.flow_signal_receipts OWNER TO flow_signal_owner;
@@ -752,6 +793,8 @@ ALTER TABLE flow_signal.flow_signal_receipts OWNER TO flow_signal_owner;
 COMMENT ON TABLE flow_signal.flow_signal_receipts IS 'What became of each signal that was delivered with an id. A receipt outlives its waiter: remove_run or purge deletes it.';
 
 COMMENT ON COLUMN flow_signal.flow_signal_receipts.payload_hash IS 'SHA-256 of the payload, in the bytes of the database''s encoding; NULL without a payload.';
+
+COMMENT ON COLUMN flow_signal.flow_signal_receipts.delivered_by IS 'As in the waiter.';
 
 CREATE TABLE flow_signal.flow_signal_settings (
     only_row boolean DEFAULT true NOT NULL,
@@ -925,6 +968,8 @@ REVOKE ALL ON TYPE flow_signal_v1.health_report FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.imported_waiter FROM PUBLIC;
 
+REVOKE ALL ON TYPE flow_signal_v1.sender FROM PUBLIC;
+
 REVOKE ALL ON TYPE flow_signal_v1.token FROM PUBLIC;
 
 REVOKE ALL ON TYPE flow_signal_v1.waiter FROM PUBLIC;
@@ -940,6 +985,8 @@ REVOKE ALL ON FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal
 REVOKE ALL ON FUNCTION flow_signal.excerpt(p_value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.fit_waiter(p_run_id uuid, p_step_key text, p_signal_name text, p_created_at timestamptz, p_expires_at timestamptz, p_delivered_at timestamptz, p_payload_json text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION flow_signal.fits_client(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.hash_payload(p_payload_json text) FROM PUBLIC;
 
@@ -957,7 +1004,7 @@ REVOKE ALL ON FUNCTION flow_signal.parse_payload(p_what text, p_payload_json tex
 
 REVOKE ALL ON FUNCTION flow_signal.parse_token(p_token text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_now timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION flow_signal.record_delivery(p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text, p_sender text, p_now timestamptz) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION flow_signal.refuse_arrays(p_lengths integer[], p_dimensions integer) FROM PUBLIC;
 
@@ -1025,6 +1072,9 @@ GRANT ALL ON FUNCTION flow_signal_v1.issue_token(p_run_id uuid, p_step_key text,
 
 REVOKE ALL ON FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_signal_name text, p_after_position bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.list_buffered_signals(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_signal_name text, p_after_position bigint, p_limit integer) TO flow_signal_reader;
+
+REVOKE ALL ON FUNCTION flow_signal_v1.list_senders(p_run_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION flow_signal_v1.list_senders(p_run_id uuid) TO flow_signal_admin;
 
 REVOKE ALL ON FUNCTION flow_signal_v1.list_waiters(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_step_key text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION flow_signal_v1.list_waiters(p_run_id uuid, p_signal_name text, p_state text, p_after_run_id uuid, p_after_step_key text, p_limit integer) TO flow_signal_reader;

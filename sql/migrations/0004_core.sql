@@ -1,4 +1,5 @@
--- why: a delivery id outlives its waiter; one lock row for each (run, signal); claims have ids
+-- why: a delivery id outlives its waiter; one lock row for each (run, signal); claims have ids;
+-- a delivery has its sender
 -- locks: ACCESS EXCLUSIVE on both tables, so that no call of the former release runs beside it;
 -- reads both, writes each settled waiter once, builds one index: docs/operations.md has figures
 LOCK TABLE flow_signal.flow_signal_waiters, flow_signal.flow_signal_buffered_signals
@@ -27,6 +28,7 @@ CREATE TABLE flow_signal.flow_signal_receipts (
     step_key text COLLATE "C" NOT NULL,
     delivered_at timestamptz NOT NULL,
     payload_hash bytea,
+    delivered_by text COLLATE "C",
     CONSTRAINT flow_signal_receipts_pkey PRIMARY KEY (run_id, delivery_id, signal_name)
 );
 
@@ -67,7 +69,11 @@ INSERT INTO flow_signal.flow_signal_settings DEFAULT VALUES;
 ALTER TABLE flow_signal.flow_signal_waiters
 ADD COLUMN status text COLLATE "C" NOT NULL DEFAULT 'waiting',
 ADD COLUMN claim_id uuid,
-ADD COLUMN attempt integer;
+ADD COLUMN attempt integer,
+ADD COLUMN delivered_by text COLLATE "C";
+
+ALTER TABLE flow_signal.flow_signal_buffered_signals
+ADD COLUMN buffered_by text COLLATE "C" NOT NULL DEFAULT '';
 
 UPDATE flow_signal.flow_signal_waiters AS w
 SET status = CASE WHEN w.delivered_at IS NULL THEN 'expired' ELSE 'delivered' END
@@ -107,6 +113,12 @@ COMMENT ON COLUMN flow_signal.flow_signal_waiters.claim_id IS
 'The claim that has the waiter; NULL if it was never claimed, or given back.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.attempt IS
 'How many times the waiter was claimed; NULL before the first claim.';
+COMMENT ON COLUMN flow_signal.flow_signal_waiters.delivered_by IS
+'The login that sent the payload; NULL or empty if it was sent to 1.0, or imported.';
+COMMENT ON COLUMN flow_signal.flow_signal_receipts.delivered_by IS
+'As in the waiter.';
+COMMENT ON COLUMN flow_signal.flow_signal_buffered_signals.buffered_by IS
+'The login that sent the signal; empty if it was buffered by 1.0.';
 COMMENT ON COLUMN flow_signal.flow_signal_waiters.due_at IS
 'When claim_waiters may hand the waiter out; NULL without a queue.';
 COMMENT ON TABLE flow_signal.flow_signal_locks IS
@@ -176,3 +188,17 @@ CREATE TYPE flow_signal_v1.health_report AS (
 REVOKE ALL ON TYPE flow_signal_v1.health_report FROM public;
 COMMENT ON TYPE flow_signal_v1.health_report IS
 'The row of the view health, which says what each column means.';
+
+CREATE TYPE flow_signal_v1.sender AS (
+    run_id uuid,
+    signal_name text,
+    step_key text,
+    delivery_id text,
+    status text,
+    recorded_at timestamptz,
+    login text
+);
+REVOKE ALL ON TYPE flow_signal_v1.sender FROM public;
+COMMENT ON TYPE flow_signal_v1.sender IS
+'Who sent one signal. status: delivered, recorded_at then is delivered_at; or buffered. login: '
+'the session_user of the call, NULL if it is not known.';

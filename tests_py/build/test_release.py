@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sql.build import BuildError, build, build_extension, read_version
+from sql.build import ROOT, BuildError, build, build_extension, read_version
 from tests_py.build.scripts import set_version
+from tests_sql.upgrade.releases import MADE_UP, releases, to_try
 from tools.release import ReleaseError, release
 
 KEPT = "tests_sql/upgrade/releases/1.2.0.psql"
@@ -62,3 +63,17 @@ def test_refused(root: Path, version: str, message: str) -> None:
     with pytest.raises(ReleaseError, match=message):
         release(version, root)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == files
+
+
+def test_upgrades_are_tried_from_the_first_and_the_newest_of_each_minor() -> None:
+    versions = ["1.0.0", "1.10.0", "1.0.1", "1.2.9", "1.2.10", "1.0.2", "2.0.0", "2.0.1"]
+    assert to_try(versions) == ["1.0.0", "1.0.2", "1.2.10", "1.10.0", "2.0.1"]
+    assert to_try([]) == []
+    assert list(releases())[:3] == [MADE_UP, "1.0.0", "1.0.1"]
+
+
+def test_what_is_generated_is_marked() -> None:
+    patterns = [line.split()[0] for line in (ROOT / ".gitattributes").read_text().splitlines() if line[0] != "#"]
+    marked = {path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern)}
+    assert all(list(ROOT.glob(pattern)) for pattern in patterns)
+    assert marked >= {"docs/api.md", "docs/schema.md", "docs/schema.sql", "python_wrapper/flow_signal/_sync_store.py"}

@@ -143,6 +143,34 @@ def test_the_upgrade_names_those_that_lose_broadcast(cluster: EmbeddedServer, ad
         execute(login, BROADCAST)
 
 
+@pytest.mark.parametrize("attributes", ["", "NOINHERIT"])
+def test_the_upgrade_finds_the_new_roles_made_by_hand(cluster: EmbeddedServer, admin: str, attributes: str) -> None:
+    """By those who make all roles, before the release that brings them, with members already."""
+    run(releases()["1.0.1"], admin)
+    execute(
+        admin,
+        f"CREATE ROLE flow_signal_broadcaster {attributes}; CREATE ROLE flow_signal_redeemer {attributes};"
+        " CREATE ROLE announcer LOGIN IN ROLE flow_signal_sender, flow_signal_broadcaster;"
+        " CREATE ROLE webhook LOGIN IN ROLE flow_signal_sender; CREATE ROLE page LOGIN IN ROLE flow_signal_redeemer;"
+        " CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA flow_signal_v1 TO stranger;"
+        " GRANT EXECUTE ON FUNCTION flow_signal_v1.broadcast_signal TO stranger",
+    )
+    messages = run(build(), admin)
+    name = "flow_signal_v1.broadcast_signal(text,text)"
+    assert [message for message in messages if "no longer" in message] == [
+        f"flow-signal: webhook may no longer call {name}; to let them: GRANT flow_signal_broadcaster TO webhook;"
+    ]
+    assert f"flow-signal: EXECUTE on routine {name} revoked from stranger" in messages
+    assert execute(admin, MEMBERSHIPS) == AS_THEY_SHOULD_BE
+    execute(cluster.conninfo("app", user="announcer"), BROADCAST)
+    execute(cluster.conninfo("app", user="page"), "SELECT flow_signal_v1.describe_token('t')")
+    for login, call in (("webhook", BROADCAST), ("stranger", BROADCAST), ("page", DELIVER)):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(cluster.conninfo("app", user=login), call)
+    assert may(cluster, "engine", BROADCAST)
+    assert len(run(build(), admin)) == 1
+
+
 @pytest.mark.parametrize("attributes", ["SUPERUSER", "BYPASSRLS", "SUPERUSER BYPASSRLS"])
 def test_an_owner_with_powers_is_refused(admin: str, attributes: str) -> None:
     execute(admin, f"CREATE ROLE flow_signal_owner {attributes}")

@@ -98,8 +98,10 @@ def flush(connection: psycopg.Connection[Any]) -> None:
     if connection.info.server_version >= 150000:
         connection.execute("SELECT pg_stat_force_next_flush()")
         connection.execute("SELECT")
-    else:
-        time.sleep(1.5)
+    else:  # at the end of a transaction, twice a second
+        time.sleep(1)
+        connection.execute("SELECT")
+        time.sleep(1)
 
 
 def test_it_sees_dead_payloads(connection: psycopg.Connection[Any]) -> None:

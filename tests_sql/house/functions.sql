@@ -54,7 +54,7 @@ SELECT is_empty(
     CROSS JOIN unnest(f.proconfig) AS s (setting)
     WHERE s.setting NOT IN (
         'search_path=pg_catalog, pg_temp', 'enable_seqscan=off', 'enable_bitmapscan=off', 'enable_hashjoin=off',
-        'enable_mergejoin=off', 'enable_sort=off'
+        'enable_mergejoin=off', 'enable_sort=off', 'jit=off'
     )$$,
     'they set nothing else, but for the planner'
 );

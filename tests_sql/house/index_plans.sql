@@ -266,6 +266,7 @@ VALUES
     'withdraw_signal',
     $$withdraw_signal(p_run_id => %1$L, p_signal_name => 'early', p_position => 2000004%2$s)$$
 ),
+('list_senders', $$list_senders(p_run_id => md5('%2$s')::uuid)$$),
 ('remove_waiter', $$remove_waiter(p_run_id => %1$L, p_step_key => 'go 8%2$s')$$),
 ('remove_waiter: the oldest', $$remove_waiter(p_run_id => %1$L, p_step_key => 'batch %2$s 3')$$),
 ('remove_waiter: nobody', $$remove_waiter(p_run_id => %1$L, p_step_key => 'nobody %2$s')$$),

@@ -1,6 +1,6 @@
 -- Tables, types and indexes are owned, documented and shaped so that a run can live anywhere.
 BEGIN;
-SELECT plan(30);
+SELECT plan(31);
 
 CREATE TEMP VIEW relations AS
 SELECT
@@ -188,13 +188,18 @@ FROM (
         'delivered_at timestamp with time zone, payload_json json, claim_id uuid, '
         'attempt integer'
     ),
-    ('imported_waiter', 'run_id uuid, step_key text, outcome text, detail text')
+    ('imported_waiter', 'run_id uuid, step_key text, outcome text, detail text'),
+    (
+        'sender',
+        'run_id uuid, signal_name text, step_key text, delivery_id text, status text, '
+        'recorded_at timestamp with time zone, login text'
+    )
 ) AS t (type, attributes);
 SELECT set_eq(
     $$SELECT r.name FROM relations AS r WHERE r.relkind = 'c'$$,
     ARRAY[
         'waiter', 'delivery', 'buffered_signal', 'claimed_waiter', 'token', 'imported_waiter',
-        'health_report'
+        'health_report', 'sender'
     ],
     'there are no other types'
 );

@@ -59,6 +59,7 @@ FROM (
     ('await_waiter', $$p_run_id => gen_random_uuid(), p_step_key => 's'$$, '{engine, reader}'),
     ('list_waiters', '', '{engine, reader}'), ('list_buffered_signals', '', '{engine, reader}'),
     ('purge', $$p_settled_before => '2001-01-01'$$, '{}'),
+    ('list_senders', $$p_run_id => gen_random_uuid()$$, '{}'),
     (
         'import_waiters',
         $$p_run_ids => '{}', p_step_keys => '{}', p_signal_names => '{}', p_created_at => '{}',
@@ -158,7 +159,7 @@ CROSS JOIN (
     VALUES
     ($$SELECT flow_signal.is_name('x')$$),
     ($$SELECT flow_signal.lock_signal(gen_random_uuid(), 'go')$$),
-    ($$SELECT flow_signal.record_delivery(gen_random_uuid(), 's', 'go', '1', NULL, now())$$)
+    ($$SELECT flow_signal.record_delivery(NULL, 's', 'go', '1', NULL, 'x', now())$$)
 ) AS c (call);
 
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- Nothing that a caller plants in its search_path or temporary schema changes what a call does.
 BEGIN;
-SELECT plan(46);
+SELECT plan(47);
 \ir ../helpers.psql
 
 -- Objects in the way of everything that the functions use: a function and an operator fail, a
@@ -251,6 +251,9 @@ SELECT
             p_run_id => '00000000-0000-0000-0000-000000000003', p_step_key => 't'
         ), p_payload_json => '1'
     )$$) AS redeem,
+    pg_temp.result($$SELECT login FROM flow_signal_v1.list_senders(
+        p_run_id => '00000000-0000-0000-0000-000000000003'
+    )$$) AS senders,
     pg_temp.result(
         $$SELECT flow_signal_v1.remove_run(p_run_id => '00000000-0000-0000-0000-000000000003')$$
     ) AS remove_third,
@@ -309,7 +312,7 @@ FROM (
     (:'to_step_again', 'true', 'deliver_to_step, again'),
     (:'extend', 'true', 'extend_claim'), (:'for_token', 'waiting', 'register_waiter, for a token'),
     (:'describe', 'waiting', 'issue_token and describe_token'), (:'revoke', '1', 'revoke_tokens'),
-    (:'redeem', 'delivered', 'redeem_token'),
+    (:'redeem', 'delivered', 'redeem_token'), (:'senders', 'postgres', 'list_senders'),
     (:'remove_third', '2', 'remove_run, with receipts and tokens'),
     (:'blank', 'step key " " is blank', 'a blank name'),
     (:'never', 'deadline -infinity is out of range', 'a deadline out of range'),

@@ -1,4 +1,6 @@
-"""The releases that an upgrade can start from: those kept in releases/, and one made up for the tests.
+"""The releases that the tests upgrade from: the first one, the newest of each minor, and one made up for the tests.
+
+The folder releases/ has every script, since the extension is updated from each of them.
 
 Nobody ever had the made-up one. It has today's tables and none of today's functions: each has another body, other
 settings, rights and another comment there, and beside them is a helper that is gone. The views have other comments.
@@ -8,9 +10,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sql.build import RELEASES, ROOT, build
+from tools.release import numbers
 
 MADE_UP = "made-up"
 
@@ -48,9 +52,17 @@ ORDER BY 1
 
 
 def releases() -> dict[str, str]:
-    """The installation script of each release."""
-    kept = sorted((ROOT / RELEASES).glob("*.psql"))
-    return {MADE_UP: made_up("0.0.1"), **{path.stem: path.read_text(encoding="utf-8") for path in kept}}
+    """The installation script of each of them."""
+    scripts = {path.stem: path for path in (ROOT / RELEASES).glob("*.psql")}
+    tried = to_try(scripts)
+    return {MADE_UP: made_up("0.0.1"), **{version: scripts[version].read_text(encoding="utf-8") for version in tried}}
+
+
+def to_try(versions: Iterable[str]) -> list[str]:
+    """The first version and the newest of each minor, in their order."""
+    ordered = sorted(versions, key=numbers)
+    newest = {tuple(numbers(version)[:2]): version for version in ordered}
+    return sorted({*ordered[:1], *newest.values()}, key=numbers)
 
 
 def made_up(version: str) -> str:

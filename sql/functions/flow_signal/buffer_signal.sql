@@ -72,12 +72,13 @@ BEGIN
     -- Never a position that another signal had, so that withdraw_signal cannot take one for the
     -- other: the microseconds of the clock, or behind the last one.
     INSERT INTO flow_signal.flow_signal_buffered_signals (
-        run_id, signal_name, position, buffered_at, buffered_until, delivery_id, payload_json
+        run_id, signal_name, position, buffered_at, buffered_until, delivery_id, payload_json,
+        buffered_by
     )
     VALUES (
         p_run_id, p_signal_name,
         greatest(v_last + 1, (extract(EPOCH FROM p_now) * 1000000)::bigint), p_now,
-        p_buffer_until, p_delivery_id, p_payload
+        p_buffer_until, p_delivery_id, p_payload, session_user
     );
     UPDATE flow_signal.flow_signal_locks AS l
     SET has_buffered = true

@@ -31,6 +31,7 @@ DECLARE
     v_payloads json[];
     v_delivery_ids text[];
     v_receipts integer;
+    v_sender CONSTANT text := session_user;
     v_now timestamptz;
 BEGIN
     v_verdicts := array_fill(
@@ -155,9 +156,11 @@ BEGIN
     -- These rows are there and locked, so the INSERT changes them and inserts none. It finds each
     -- by its key; to the join of an UPDATE, the statistics could suggest to read the table.
     INSERT INTO flow_signal.flow_signal_waiters AS w (
-        run_id, step_key, signal_name, status, created_at, delivered_at, payload_json
+        run_id, step_key, signal_name, status, created_at, delivered_at, payload_json,
+        delivered_by
     )
-    SELECT l.run_id, l.step_key, l.signal_name, 'delivered', v_now, v_now, l.payload
+    SELECT
+        l.run_id, l.step_key, l.signal_name, 'delivered', v_now, v_now, l.payload, v_sender
     FROM unnest(v_run_ids, v_step_keys, v_signal_names, v_payloads)
         AS l (run_id, step_key, signal_name, payload)
     ON CONFLICT (run_id, step_key) DO UPDATE
@@ -165,6 +168,7 @@ BEGIN
         status = excluded.status,
         delivered_at = excluded.delivered_at,
         payload_json = excluded.payload_json,
+        delivered_by = excluded.delivered_by,
         due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END;
     -- While the rows were waited for, a waiter may have come to life that is older than the last
     -- one of its FIFO that got a signal.
@@ -192,11 +196,12 @@ BEGIN
     END IF;
     IF cardinality(array_remove(v_delivery_ids, NULL)) > 0 THEN
         INSERT INTO flow_signal.flow_signal_receipts (
-            run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash
+            run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash,
+            delivered_by
         )
         SELECT
             l.run_id, l.delivery_id, l.signal_name, l.step_key, v_now,
-            flow_signal.hash_payload(l.payload::text)
+            flow_signal.hash_payload(l.payload::text), v_sender
         FROM unnest(v_run_ids, v_delivery_ids, v_signal_names, v_step_keys, v_payloads)
             AS l (run_id, delivery_id, signal_name, step_key, payload)
         WHERE l.delivery_id IS NOT NULL

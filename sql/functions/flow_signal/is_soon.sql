@@ -7,8 +7,10 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    -- The instant is judged, not the interval: a month has no fixed length until it is added.
-    RETURN p_from + p_interval BETWEEN p_from AND p_from + p_most;
+    -- The instant is judged, not the interval: a month has no fixed length until it is added. Nor
+    -- has a day: where clocks change it has 23 or 25 hours, and 24 are a day, too.
+    RETURN p_from + p_interval BETWEEN p_from
+        AND greatest(p_from + p_most, p_from + make_interval(secs => extract(EPOCH FROM p_most)));
 EXCEPTION
     WHEN datetime_field_overflow OR interval_field_overflow THEN
         RETURN false;

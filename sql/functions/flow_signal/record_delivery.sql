@@ -1,7 +1,7 @@
 -- locks: the receipt; the caller has the waiter's row
 CREATE OR REPLACE FUNCTION flow_signal.record_delivery(
     p_run_id uuid, p_step_key text, p_signal_name text, p_payload json, p_delivery_id text,
-    p_now timestamptz
+    p_sender text, p_now timestamptz
 )
 RETURNS boolean
 LANGUAGE plpgsql
@@ -15,11 +15,13 @@ BEGIN
         -- Waits for a transaction that is delivering a signal with this id to another waiter. If
         -- that commits, this delivery must not happen.
         INSERT INTO flow_signal.flow_signal_receipts (
-            run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash
+            run_id, delivery_id, signal_name, step_key, delivered_at, payload_hash,
+            delivered_by
         )
         VALUES (
             p_run_id, p_delivery_id, p_signal_name, p_step_key, p_now,
-            flow_signal.hash_payload(p_payload::text)
+            flow_signal.hash_payload(p_payload::text),
+            coalesce(p_sender, session_user)
         )
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
@@ -30,6 +32,7 @@ BEGIN
     SET
         status = 'delivered',
         delivered_at = p_now,
+        delivered_by = coalesce(p_sender, session_user),
         payload_json = p_payload,
         due_at = CASE WHEN w.queue IS NOT NULL THEN p_now END
     WHERE w.run_id = p_run_id AND w.step_key = p_step_key COLLATE "C"
@@ -41,8 +44,11 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION flow_signal.record_delivery(
-    uuid, text, text, json, text, timestamptz
+    uuid, text, text, json, text, text, timestamptz
 ) FROM public;
-COMMENT ON FUNCTION flow_signal.record_delivery(uuid, text, text, json, text, timestamptz) IS
+COMMENT ON FUNCTION flow_signal.record_delivery(
+    uuid, text, text, json, text, text, timestamptz
+) IS
 'Gives a payload to a live waiter whose row the caller has locked, with the receipt of its '
-'delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt.';
+'delivery id and the NOTIFY. Returns false, and delivers nothing, when the id has a receipt. '
+'p_sender: NULL for the login of this session.';

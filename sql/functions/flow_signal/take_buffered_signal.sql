@@ -17,7 +17,7 @@ DECLARE
 BEGIN
     LOOP
         -- FOR UPDATE waits for purge_buffered, which waits for nothing: so no cycle.
-        SELECT b.position, b.buffered_until, b.delivery_id, b.payload_json
+        SELECT b.position, b.buffered_until, b.delivery_id, b.payload_json, b.buffered_by
         INTO v_signal
         FROM flow_signal.flow_signal_buffered_signals AS b
         WHERE b.run_id = p_run_id
@@ -51,7 +51,7 @@ BEGIN
             -- already, so this signal was delivered, and the next one has its turn.
             v_delivered := flow_signal.record_delivery(
                 p_run_id, p_step_key, p_signal_name, v_signal.payload_json,
-                v_signal.delivery_id, v_now
+                v_signal.delivery_id, v_signal.buffered_by, v_now
             );
             EXIT WHEN v_delivered;
             CONTINUE;

@@ -21,6 +21,7 @@ DECLARE
     v_reached_step_keys text[];
     -- Whether this call is about to take rows without waiting.
     v_takes boolean;
+    v_sender CONSTANT text := session_user;
     v_clock timestamptz;
     v_now timestamptz;
 BEGIN
@@ -55,16 +56,18 @@ BEGIN
                 WITH reached AS (
                     INSERT INTO flow_signal.flow_signal_waiters AS w (
                         run_id, step_key, signal_name, status, created_at, delivered_at,
-                        payload_json
+                        payload_json, delivered_by
                     )
                     SELECT
-                        l.run_id, l.step_key, p_signal_name, 'delivered', v_now, v_now, v_payload
+                        l.run_id, l.step_key, p_signal_name, 'delivered', v_now, v_now, v_payload,
+                        v_sender
                     FROM unnest(v_run_ids, v_step_keys) AS l (run_id, step_key)
                     ON CONFLICT (run_id, step_key) DO UPDATE
                     SET
                         status = excluded.status,
                         delivered_at = excluded.delivered_at,
                         payload_json = excluded.payload_json,
+                        delivered_by = excluded.delivered_by,
                         due_at = CASE WHEN w.queue IS NOT NULL THEN excluded.delivered_at END
                     WHERE w.expires_at IS NULL OR w.expires_at > v_now
                     RETURNING w.run_id, w.step_key, w.wake_channel

@@ -16,6 +16,7 @@ AS $function$
 DECLARE
     v_now CONSTANT timestamptz := clock_timestamp();
     v_claim_id CONSTANT uuid := gen_random_uuid();
+    v_all_fit CONSTANT boolean := pg_client_encoding() IN (getdatabaseencoding(), 'SQL_ASCII');
 BEGIN
     IF flow_signal.is_name(p_queue) IS NOT TRUE THEN
         PERFORM flow_signal.refuse_name('queue', p_queue);
@@ -44,6 +45,11 @@ BEGIN
         SELECT o.run_id, o.step_key, o.signal_name, o.status, o.created_at
         FROM flow_signal.flow_signal_waiters AS o
         WHERE o.queue = p_queue COLLATE "C" AND o.due_at <= v_now
+            -- A waiter that cannot be sent would end this claim, and each one after it.
+            AND (
+                v_all_fit
+                OR flow_signal.fits_client(concat(o.step_key, o.signal_name, o.payload_json))
+            )
         ORDER BY o.due_at, o.run_id, o.step_key
         LIMIT p_limit
         FOR NO KEY UPDATE SKIP LOCKED
@@ -68,4 +74,4 @@ COMMENT ON FUNCTION flow_signal_v1.claim_waiters(text, integer, interval) IS
 'each to one caller for p_lease (up to 1 day); at most p_limit (1 to 10000). A waiter handed '
 'out as expired stays expired. remove_waiter with the claim_id acknowledges it; a waiter that '
 'is not removed is handed out again after the lease, with the next attempt and another '
-'claim_id.';
+'claim_id. A waiter that the client''s encoding cannot carry is left for another client.';

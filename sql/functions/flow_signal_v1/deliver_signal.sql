@@ -110,7 +110,8 @@ BEGIN
                     CONTINUE;
                 END IF;
                 v_delivered := flow_signal.record_delivery(
-                    p_run_id, v_step_key, p_signal_name, v_payload, p_delivery_id, v_now
+                    p_run_id, v_step_key, p_signal_name, v_payload, p_delivery_id, NULL,
+                    v_now
                 );
                 -- Another call has just delivered this id: its receipt is found next time.
                 IF NOT v_delivered THEN

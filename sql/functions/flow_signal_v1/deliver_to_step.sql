@@ -126,7 +126,8 @@ BEGIN
             END IF;
             IF v_waiter.status = 'waiting' THEN
                 v_delivered := flow_signal.record_delivery(
-                    p_run_id, p_step_key, v_waiter.signal_name, v_payload, p_delivery_id, v_now
+                    p_run_id, p_step_key, v_waiter.signal_name, v_payload, p_delivery_id,
+                    NULL, v_now
                 );
                 CONTINUE WHEN NOT v_delivered;
                 RETURN NEXT ('delivered', p_run_id, p_step_key, v_now, false)

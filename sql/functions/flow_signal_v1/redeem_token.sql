@@ -90,7 +90,8 @@ BEGIN
         ::flow_signal_v1.delivery;
     ELSE
         PERFORM flow_signal.record_delivery(
-            v_token.run_id, v_token.step_key, v_token.signal_name, v_payload, NULL, v_now
+            v_token.run_id, v_token.step_key, v_token.signal_name, v_payload, NULL, NULL,
+            v_now
         );
         UPDATE flow_signal.flow_signal_tokens AS t
         SET delivered_at = v_now, payload_hash = v_payload_hash
