@@ -158,7 +158,7 @@ class RunCalls:
             at most 256 characters.
         :param buffer_until: keep the signal for the next waiter until then if nobody waits; an aware datetime.
         :param buffer_for: the same from now, by the clock of the database, in place of buffer_until.
-        :raises TypeError: both forms of the payload were given, or payload is no JSON value; nothing was sent.
+        :raises TypeError: both forms of the payload were given, or payload is not a JSON value; nothing was sent.
         :raises ValueError: payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
         :raises DeliveryIdReusedError: the delivery id is recorded with another payload.
         :raises PayloadTooLargeError: the payload is over 1 MiB of JSON text.
@@ -337,11 +337,11 @@ class RunCalls:
 
         :param buffer_until: keep each signal for which nobody waits until then; an aware datetime.
         :param buffer_for: the same from now, by the clock of the database, in place of buffer_until.
-        :raises TypeError: a signal has both forms of the payload, or a payload that is no JSON value; nothing was sent.
+        :raises TypeError: a signal has both forms of the payload, or one that is not a JSON value; nothing was sent.
         :raises ValueError: a payload has a NaN, an infinity or a cycle, or buffer_until no time zone; nothing was sent.
         :raises DeliveryIdReusedError: a delivery id is recorded with another payload.
         :raises PayloadTooLargeError: a payload is over 1 MiB of JSON text.
-        :raises psycopg.errors.InvalidTextRepresentation: a payload_json is no JSON.
+        :raises psycopg.errors.InvalidTextRepresentation: a payload_json is not JSON.
         :raises psycopg.errors.FeatureNotSupported: the transaction is REPEATABLE READ or SERIALIZABLE.
         """
         return self._fetch(

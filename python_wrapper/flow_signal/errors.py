@@ -19,7 +19,7 @@ SQLSTATE  class in psycopg.errors    when
 
 A text with a NUL character and a number beyond the type of its parameter never reach the database: DataError, without
 an SQLSTATE. Nor does an argument of the wrong type: TypeError says what came and what is expected; nor an instant
-without a time zone or a text that is no Unicode: ValueError.
+without a time zone or a text that is not Unicode: ValueError.
 
 A call on several databases of a sharded store that fails on some of them raises ShardsFailedError.
 
