@@ -1,6 +1,6 @@
 -- Each role may call what it is for; the others, and who has no role, may not.
 BEGIN;
-SELECT plan(263);
+SELECT plan(272);
 CREATE ROLE flow_signal_test_stranger;
 \ir ../helpers.psql
 
