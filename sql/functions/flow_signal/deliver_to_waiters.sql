@@ -31,7 +31,7 @@ DECLARE
     v_payloads json[];
     v_delivery_ids text[];
     v_receipts integer;
-    v_sender CONSTANT text := session_user;
+    v_sender CONSTANT text := session_user::text;
     v_now timestamptz;
 BEGIN
     v_verdicts := array_fill(

@@ -21,7 +21,7 @@ DECLARE
     v_reached_step_keys text[];
     -- Whether this call is about to take rows without waiting.
     v_takes boolean;
-    v_sender CONSTANT text := session_user;
+    v_sender CONSTANT text := session_user::text;
     v_clock timestamptz;
     v_now timestamptz;
 BEGIN
