@@ -190,13 +190,14 @@ def watched(primary: EmbeddedServer) -> Iterator[psycopg.Connection[Any]]:
 
 
 def old_snapshots(connection: psycopg.Connection[Any], others_have_one: str) -> list[str]:
-    """The problems of health, once a query says so and the snapshot has become old."""
+    """What health says of snapshots, once a query says so and the snapshot has become old."""
     while not connection.execute(others_have_one.encode()).fetchall():
         time.sleep(0.02)
     for _ in range(30):
         connection.execute("SELECT pg_current_xact_id()")
     [[problems]] = connection.execute("SELECT problems FROM flow_signal_v1.health").fetchall()
-    return [re.sub(r"\d+", "N", problem) for problem in problems]
+    # Steps that other tests have left here may be due, too.
+    return [re.sub(r"\d+", "N", problem) for problem in problems if "snapshot" in problem]
 
 
 OLD_SNAPSHOT = "a snapshot that is N transactions old keeps dead rows from being removed: end "
