@@ -354,7 +354,14 @@ SELECT is(
     'since a week'
 )
 FROM flow_signal_v1.health AS h;
-SELECT cmp_ok(flow_signal_v1.purge('tomorrow'), '>=', 7::bigint, 'purged with the expired waiters');
+-- Until nothing is left: a call that has found some stops after a quarter of a second.
+WITH RECURSIVE purged AS (
+    SELECT flow_signal_v1.purge('tomorrow') AS n
+    UNION ALL
+    SELECT flow_signal_v1.purge('tomorrow') FROM purged AS p WHERE p.n > 0
+)
+
+SELECT cmp_ok(sum(p.n), '>=', 7::numeric, 'purged with the expired waiters') FROM purged AS p;
 SELECT is(h.oldest_dead_at, NULL, 'and gone') FROM flow_signal_v1.health AS h;
 
 SELECT is(pg_temp.buffer('kept', '1'), 'buffered', 'another early signal');
