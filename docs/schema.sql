@@ -164,6 +164,7 @@ CREATE FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names 
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_sort TO 'off'
+    SET jit TO 'off'
     AS $$ sql/functions/flow_signal/deliver_to_waiters.sql $$;
 
 ALTER FUNCTION flow_signal.deliver_to_waiters(p_run_ids uuid[], p_signal_names text[], p_payloads json[], p_delivery_ids text[], p_more integer) OWNER TO flow_signal_owner;
@@ -528,6 +529,7 @@ CREATE FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_sort TO 'off'
+    SET jit TO 'off'
     AS $$ sql/functions/flow_signal_v1/deliver_to_step.sql $$;
 
 ALTER FUNCTION flow_signal_v1.deliver_to_step(p_run_id uuid, p_step_key text, p_payload_json text, p_delivery_id text) OWNER TO flow_signal_owner;

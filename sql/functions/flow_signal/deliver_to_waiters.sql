@@ -10,6 +10,7 @@ VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET enable_sort = off
+SET jit = off
 AS $function$
 DECLARE
     v_verdicts flow_signal_v1.delivery[];

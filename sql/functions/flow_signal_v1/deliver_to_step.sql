@@ -14,6 +14,7 @@ ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET enable_sort = off
+SET jit = off
 AS $function$
 DECLARE
     v_payload json;
