@@ -148,8 +148,9 @@ async def test_a_frozen_session(
     pool = await client.pool(min_size=1, max_size=1)
     store = client.store(pool)
     wait = await begin_wait(client, pool, observer, run_id, wake_channel=channel, timeout=TIMEOUT)
-    row = await (await observer.execute((WAITING + YOUNGER).replace("count(*)", "pid"))).fetchone()
-    assert row is not None
+    sessions = (WAITING + YOUNGER).replace("count(*)", "pid")
+    while (row := await (await observer.execute(sessions)).fetchone()) is None:  # between two polls it does not sleep
+        assert not wait.done()
     try:
         os.kill(row[0], signal.SIGSTOP)
         assert isinstance(await ends(wait), TimeoutError)

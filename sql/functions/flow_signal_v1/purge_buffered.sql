@@ -26,13 +26,18 @@ BEGIN
         PERFORM flow_signal.refuse_isolation('purge_buffered');
     END IF;
 
-    DELETE FROM flow_signal.flow_signal_buffered_signals AS b
-    WHERE (b.run_id, b.signal_name, b.position) IN (
+    -- Chosen once: a subquery could be read again for each row, and choose others then.
+    WITH chosen AS MATERIALIZED (
         SELECT k.run_id, k.signal_name, k.position
         FROM flow_signal.flow_signal_buffered_signals AS k
         WHERE k.buffered_at < p_buffered_before
         LIMIT p_limit
         FOR UPDATE SKIP LOCKED
+    )
+
+    DELETE FROM flow_signal.flow_signal_buffered_signals AS b
+    WHERE (b.run_id, b.signal_name, b.position) IN (
+        SELECT c.run_id, c.signal_name, c.position FROM chosen AS c
     );
     GET DIAGNOSTICS v_deleted = ROW_COUNT;
     RETURN v_deleted;
