@@ -23,8 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from uuid import UUID, uuid4
 import psycopg
 import psycopg_pool
 from backend_cpu import backend_cpu
+from wrapper_cpu import async_cost, sync_cost
 
 from flow_signal import (
     AsyncFlowSignalStore,
@@ -45,7 +45,6 @@ from flow_signal import (
 )
 from flow_signal.embedded import EmbeddedServer
 
-CALLS = 50
 COUNTED = 200
 MOST = 4
 BATCH = 500
@@ -71,20 +70,6 @@ def tenth(costs: list[float]) -> float:
 def report(name: str, rounds: list[tuple[float, float]]) -> None:
     own, routed = (tenth([*costs]) for costs in zip(*rounds, strict=True))
     print(f"{name:32} own store {own:6.1f} us, routed {routed:6.1f} us, ratio {routed / own:.3f}", flush=True)
-
-
-def sync_cost(call: Callable[[], Any]) -> float:
-    before = time.process_time()
-    for _ in range(CALLS):
-        call()
-    return (time.process_time() - before) / CALLS * 1e6
-
-
-async def async_cost(call: Callable[[], Awaitable[Any]]) -> float:
-    before = time.process_time()
-    for _ in range(CALLS):
-        await call()
-    return (time.process_time() - before) / CALLS * 1e6
 
 
 Make = Callable[[FlowSignalStore | ShardedFlowSignalStore, UUID], Any]

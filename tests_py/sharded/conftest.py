@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,32 +15,10 @@ from flow_signal import AsyncShardedFlowSignalStore, ShardedFlowSignalStore
 from flow_signal._routing import new_run_id
 from flow_signal.embedded import EmbeddedServer
 from flow_signal.testing import forget_everything
-from tests_py.wrapper.conftest import Coroutines
+from tests_py.wrapper.conftest import AsyncConnecting, Connecting, Coroutines
 from tools.server import TEMPLATE
 
 SHARDS = 4
-
-
-class Connecting:
-    """The least that a pool can be: it connects for each call."""
-
-    def __init__(self, conninfo: str) -> None:
-        self.conninfo = conninfo
-
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection]:
-        with psycopg.connect(self.conninfo) as connection:
-            yield connection
-
-
-class AsyncConnecting:
-    def __init__(self, conninfo: str) -> None:
-        self.conninfo = conninfo
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
-        async with await psycopg.AsyncConnection.connect(self.conninfo) as connection:
-            yield connection
 
 
 class Databases:

@@ -19,7 +19,8 @@ from flow_signal import (
     migrate,
 )
 from flow_signal.embedded import EmbeddedServer
-from tests_py.sharded.conftest import SHARDS, Connecting, Databases, run_of
+from tests_py.sharded.conftest import SHARDS, Databases, run_of
+from tests_py.wrapper.conftest import Connecting
 
 PAST = datetime.now(timezone.utc) - timedelta(hours=1)
 AWAY = 2

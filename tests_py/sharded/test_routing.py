@@ -15,7 +15,8 @@ import pytest
 
 from flow_signal import AsyncShardedFlowSignalStore, AsyncShardedWaitHub, ShardedFlowSignalStore
 from flow_signal._routing import shard_of_token
-from tests_py.sharded.conftest import Connecting, Databases
+from tests_py.sharded.conftest import Databases
+from tests_py.wrapper.conftest import Connecting
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/scaleout.md"
 NOWHERE = "dbname=nowhere"

@@ -20,7 +20,8 @@ from flow_signal import (
     WaiterNotFoundError,
 )
 from flow_signal._routing import shard_of
-from tests_py.sharded.conftest import SHARDS, AsyncConnecting, Databases, run_of
+from tests_py.sharded.conftest import SHARDS, Databases, run_of
+from tests_py.wrapper.conftest import AsyncConnecting
 
 AWAY = 2
 PATIENCE_SECONDS = 60

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any, cast
 
 import psycopg
@@ -45,6 +51,28 @@ class Entered(AbstractAsyncContextManager[Any, Any]):
 
     async def __aexit__(self, *error: Any) -> Any:
         return self.target.__exit__(*error)
+
+
+class Connecting:
+    """The least that a pool can be: it connects for each call."""
+
+    def __init__(self, conninfo: str) -> None:
+        self.conninfo = conninfo
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection]:
+        with psycopg.connect(self.conninfo) as connection:
+            yield connection
+
+
+class AsyncConnecting:
+    def __init__(self, conninfo: str) -> None:
+        self.conninfo = conninfo
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        async with await psycopg.AsyncConnection.connect(self.conninfo) as connection:
+            yield connection
 
 
 class Client:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -13,29 +11,12 @@ import pytest
 
 from flow_signal import AsyncFlowSignalStore, FlowSignalStore
 
+from .conftest import AsyncConnecting, Connecting
+
 
 def like(module: str, name: str, **attributes: object) -> Any:
     """An object of a class of that name, for a library that the tests do not install."""
     return type(name, (), {"__module__": module, **attributes})()
-
-
-class Wrapped:
-    """As an application may wrap a pool."""
-
-    def __init__(self, conninfo: str) -> None:
-        self.conninfo = conninfo
-
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection]:
-        with psycopg.connect(self.conninfo) as connection:
-            yield connection
-
-
-class AsyncWrapped(Wrapped):
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:  # type: ignore[override]
-        async with await psycopg.AsyncConnection.connect(self.conninfo) as connection:
-            yield connection
 
 
 def refusing(self: object) -> object:
@@ -74,7 +55,7 @@ async def test_the_other_kind_is_refused(database: str) -> None:
         psycopg_pool.ConnectionPool(database, open=False) as pool,
         psycopg_pool.NullConnectionPool(database, open=False) as null_pool,
     ):
-        for wrong in (connection, pool, null_pool, Wrapped(database)):
+        for wrong in (connection, pool, null_pool, Connecting(database)):
             with pytest.raises(TypeError, match=f"got {type(wrong).__name__}: use FlowSignalStore"):
                 AsyncFlowSignalStore(wrong)  # type: ignore[arg-type]
         for store in (FlowSignalStore, AsyncFlowSignalStore):
@@ -87,7 +68,7 @@ async def test_the_other_kind_is_refused(database: str) -> None:
         async_pools = [
             psycopg_pool.AsyncConnectionPool(database, open=False),
             psycopg_pool.AsyncNullConnectionPool(database, open=False),
-            AsyncWrapped(database),
+            AsyncConnecting(database),
         ]
         for other in (async_connection, *async_pools):
             with pytest.raises(TypeError, match=f"got {type(other).__name__}: use AsyncFlowSignalStore"):
@@ -96,10 +77,10 @@ async def test_the_other_kind_is_refused(database: str) -> None:
 
 async def test_a_pool_may_be_wrapped(database: str) -> None:
     run_id = uuid4()
-    store = FlowSignalStore(Wrapped(database))
+    store = FlowSignalStore(Connecting(database))
     store.register_waiter(run_id, "step", "approved")
     store.deliver_signal(run_id, "approved", 1)
     assert store.wait(run_id, "step", timeout=60).payload == 1
-    async_store = AsyncFlowSignalStore(AsyncWrapped(database))
+    async_store = AsyncFlowSignalStore(AsyncConnecting(database))
     assert (await async_store.wait(run_id, "step", timeout=60)).payload == 1
     assert (await async_store.wait(run_id, "step", timeout=60, wake_channel="worker 1")).payload == 1
